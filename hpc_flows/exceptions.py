@@ -1,0 +1,248 @@
+"""Every exception of hpc_flows.
+
+::
+
+    HpcFlowsError
+    ├── SettingsError                 a setting or a profile file is wrong
+    ├── ResourceError                 a resource value cannot be read, or no partition can hold it
+    │   └── DoesNotFit
+    ├── ClusterError                  a cluster profile is wrong
+    │   └── UnknownCluster
+    ├── ParameterError (TypeError)
+    │   ├── ParameterTypeError        a flow's parameter fails validation
+    │   ├── ParameterBindError        a call does not fit the signature
+    │   ├── SignatureMismatchError
+    │   ├── ReservedArgumentError     a task uses a name that `submit` and `map` need
+    │   ├── MappingLengthMismatch
+    │   └── MappingMissingIterable
+    ├── JournalError                  the journal of a run cannot be written or read
+    ├── UnknownRun                    no run of that id or name
+    ├── PayloadError                  a task or its arguments cannot be sent to a job
+    ├── ResultError                   a result cannot be written or read
+    │   └── MissingResult
+    ├── TransportError                a command could not be run on the machine
+    │   ├── CommandNotFound
+    │   └── CommandTimedOut
+    ├── SchedulerError
+    │   ├── SchedulerUnavailable      cannot ask: says nothing about any job
+    │   ├── AccountingUnavailable     the site keeps no history, or it is down
+    │   ├── SubmissionRejected        the scheduler said no, and will say it again
+    │   ├── SubmissionThrottled       not now: a limit of the site is reached
+    │   └── SubmissionInDoubt         perhaps: look the token up before submitting again
+    └── RunError                      how a run ended, raised by `result()`
+        ├── UnfinishedRun
+        ├── FailedRun
+        │   ├── TaskRunTimeoutError (TimeoutError)
+        │   └── FlowRunTimeoutError (TimeoutError)
+        ├── UpstreamTaskError         a task was not run because an upstream task did not complete
+        ├── CancelledRun
+        └── CrashedRun                the machinery lost it; the cause is the class
+            ├── OutOfMemory
+            ├── WalltimeExceeded
+            ├── NodeFailed
+            ├── Preempted
+            ├── JobLost
+            └── CancelledByScheduler
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HpcFlowsError(Exception):
+    """Base of every error that hpc_flows raises on its own account."""
+
+
+class SettingsError(HpcFlowsError):
+    """A setting, or the file that holds it, cannot be used."""
+
+
+class ResourceError(HpcFlowsError, ValueError):
+    """A resource request cannot be read."""
+
+
+class DoesNotFit(ResourceError):
+    """No partition of the cluster can hold what a task asks for."""
+
+
+class ClusterError(HpcFlowsError):
+    """A cluster profile cannot be used."""
+
+
+class UnknownCluster(ClusterError):
+    """No cluster profile has that name."""
+
+
+class ParameterError(HpcFlowsError, TypeError):
+    """A call does not fit a flow or task."""
+
+
+class ParameterTypeError(ParameterError):
+    """A parameter's value does not fit its annotation."""
+
+
+class ParameterBindError(ParameterError):
+    """The arguments of a call do not fit the signature."""
+
+
+class SignatureMismatchError(ParameterError):
+    """A deployment's or hook's parameters do not fit the signature."""
+
+
+class ReservedArgumentError(ParameterError):
+    """A task's function has a parameter whose name `submit` and `map` need."""
+
+
+class MappingLengthMismatch(ParameterError):
+    """The iterables given to `map` have different lengths."""
+
+
+class MappingMissingIterable(ParameterError):
+    """`map` was given nothing to iterate over."""
+
+
+class JournalError(HpcFlowsError):
+    """The journal of a run cannot be written or read."""
+
+
+class UnknownRun(HpcFlowsError):
+    """No run has that id or name."""
+
+
+class PayloadError(HpcFlowsError):
+    """A task or its arguments cannot be sent to a job."""
+
+
+class ResultError(HpcFlowsError):
+    """A result cannot be written or read."""
+
+
+class MissingResult(ResultError):
+    """The result of a run is not, or no longer, there."""
+
+
+class TransportError(HpcFlowsError):
+    """A command could not be run on the machine."""
+
+
+class CommandNotFound(TransportError):
+    """The machine has no such command."""
+
+
+class CommandTimedOut(TransportError):
+    """A command gave no answer within its time limit; it may have done its work all the same."""
+
+
+class SchedulerError(HpcFlowsError):
+    """The batch system, or the way to it, is in trouble."""
+
+
+class SchedulerUnavailable(SchedulerError):
+    """The batch system cannot be asked; this says nothing about any job."""
+
+
+class AccountingUnavailable(SchedulerError):
+    """The site keeps no job history, or its database does not answer."""
+
+
+class SubmissionRejected(SchedulerError):
+    """The scheduler refused a job and would refuse it again."""
+
+
+class SubmissionThrottled(SchedulerError):
+    """The scheduler takes no more jobs now; it may later."""
+
+
+class SubmissionInDoubt(SchedulerError):
+    """The scheduler gave no answer: the job may have been accepted."""
+
+
+class RunError(HpcFlowsError):
+    """How a run ended, as `result()` raises it."""
+
+
+class UnfinishedRun(RunError):
+    """The run has not ended, so it has no result."""
+
+
+class FailedRun(RunError):
+    """The run failed and left no exception to raise again."""
+
+
+class TaskRunTimeoutError(FailedRun, TimeoutError):
+    """A task ran longer than its `timeout_seconds`."""
+
+
+class FlowRunTimeoutError(FailedRun, TimeoutError):
+    """A flow ran longer than its `timeout_seconds`."""
+
+
+class UpstreamTaskError(RunError):
+    """A task was not run because a task it depends on did not complete."""
+
+
+class CancelledRun(RunError):
+    """The run was cancelled by a person."""
+
+
+class CrashedRun(RunError):
+    """The machinery lost the run; the user's code did not decide its end.
+
+    Attributes:
+        details: what is known, as in `State.details`: `job`, `node`, `exit_code`, `requested`,
+            `used`, `output` (path of the job's output file).
+    """
+
+    def __init__(self, message: str = "", details: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.details: dict[str, object] = dict(details or {})
+
+
+class OutOfMemory(CrashedRun):
+    """The job was killed because it used more memory than it had asked for."""
+
+
+class WalltimeExceeded(CrashedRun):
+    """The job was killed at the end of its time limit."""
+
+
+class NodeFailed(CrashedRun):
+    """The node that ran the job died."""
+
+
+class Preempted(CrashedRun):
+    """The job gave way to one of higher priority and was not queued again."""
+
+
+class JobLost(CrashedRun):
+    """The job ended, or vanished, without leaving an outcome."""
+
+
+class CancelledByScheduler(CrashedRun):
+    """The job was cancelled in the batch system, not through hpc_flows."""
+
+
+#: Names of Crashed states and the exceptions that `result()` raises for them.
+CRASH_CAUSES: dict[str, type[CrashedRun]] = {
+    cause.__name__: cause
+    for cause in (
+        OutOfMemory,
+        WalltimeExceeded,
+        NodeFailed,
+        Preempted,
+        JobLost,
+        CancelledByScheduler,
+    )
+}
+
+
+def close_match(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the known name nearest to `name`, else an empty text."""
+    # difflib is only needed once something is wrong, and costs 10 ms.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    found = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean {found[0]!r}?" if found else ""

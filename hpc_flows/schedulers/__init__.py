@@ -1,0 +1,1 @@
+"""Adapters to batch systems: one file per system, the interface in `base`."""

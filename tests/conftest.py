@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test an empty HPC_FLOWS_HOME of its own, and no settings from outside."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("HPC_FLOWS_", "SBATCH_", "SQUEUE_", "SACCT_")):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "hpc_flows_home"
+    monkeypatch.setenv("HPC_FLOWS_HOME", str(folder))
+    return folder
