@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class StateType(str, Enum):
+class StateType(str, Enum):  # noqa: UP042 - as in Prefect, whose users compare and print it
     """The nine types that states are grouped by."""
 
     SCHEDULED = "SCHEDULED"
@@ -66,7 +66,7 @@ class State:
     details: dict[str, Any]
     data: Any
 
-    def __init__(  # noqa: PLR0913 - the six fields of a state
+    def __init__(
         self,
         type: StateType,  # noqa: A002 - Prefect's name
         name: str | None = None,
@@ -195,7 +195,7 @@ class StoredValue:
         raise MissingResult(repr(self))
 
 
-def _restore(  # noqa: PLR0913 - the six fields of a state
+def _restore(
     type_: StateType,
     name: str,
     message: str | None,

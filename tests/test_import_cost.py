@@ -1,0 +1,142 @@
+"""Importing hpc_flows, and starting on a node, stays cheap.
+
+Every task run on a cluster pays this price once, times a thousand for an array, against a shared
+file system. Times vary with the machine and are measured by `make bench`; what is loaded and how
+often the file system is asked does not vary, and is held here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: The design's limit, bare Python included.
+LIMIT = 1200
+#: Limits of today, beyond bare Python: measured, and some twenty calls of slack.
+STATEMENTS = {
+    "import hpc_flows": 60,
+    "from hpc_flows import flow, task, Resources": 330,
+    "import hpc_flows.jobs.run": 330,
+}
+
+#: What must not be loaded by these statements, with what it costs (CPU beyond bare Python).
+FORBIDDEN = {
+    "argparse": "7 ms",
+    "asyncio": "13 ms",
+    "cloudpickle": "22 ms",
+    "concurrent.futures": "12 ms",
+    "contextlib": "loads collections and types for what `try` does",
+    "dataclasses": "11.6 ms, more than half of what one array element may cost",
+    "datetime": "states keep seconds since 1970",
+    "hashlib": "loads OpenSSL; `_blake2` is free",
+    "hmac": "loads hashlib",
+    "inspect": "11 ms",
+    "json": "6.5 ms; `_json` is enough on the job side",
+    "logging": "11 ms",
+    "pathlib": "8 ms",
+    "re": "4.7 ms",
+    "socket": "the job side opens no connection",
+    "subprocess": "8 ms",
+    "tempfile": "loads random and shutil",
+    "threading": "3.3 ms",
+    "tomllib": "only needed when there is a profile file",
+    "traceback": "only needed when something failed",
+    "typing": "8 ms",
+    "uuid": "loads platform; `os.urandom` is enough",
+    "click": "belongs to the command line",
+    "jinja2": "belongs to the side that submits",
+    "numpy": "belongs to the user",
+    "pydantic": "validates parameters when a flow starts, not before",
+    "rich": "belongs to the command line",
+}
+
+CALLS = (
+    "open,openat,stat,lstat,newfstatat,statx,access,faccessat,faccessat2,"
+    "readlink,readlinkat,getdents64"
+)
+
+
+def _python(code: str, *, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run code in the interpreter below the virtual environment: no .pth file adds its own."""
+    interpreter = getattr(sys, "_base_executable", sys.executable)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        [*before, interpreter, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd="/",
+        timeout=60,
+        check=True,
+    )
+
+
+def _modules(code: str) -> set[str]:
+    out = _python(f"{code}\nimport sys\nprint(*sys.modules)").stdout
+    return set(out.split())
+
+
+def _traced(code: str, log: Path) -> int:
+    _python(code, before=("strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(log)))
+    return len(log.read_text().splitlines())
+
+
+def _audited(code: str) -> int:
+    """Count opened and listed files: fewer than strace sees, but it needs no permission."""
+    hook = (
+        "import sys\n"
+        "count = [0]\n"
+        "seen = {'open', 'os.listdir', 'os.scandir', 'import'}\n"
+        "sys.addaudithook(lambda name, _: name in seen and count.__setitem__(0, count[0] + 1))\n"
+    )
+    return int(_python(f"{hook}{code}\nprint(count[0])").stdout)
+
+
+def _strace_works() -> bool:
+    strace = shutil.which("strace")
+    if strace is None:
+        return False
+    done = subprocess.run(
+        [strace, "-qq", "-e", "trace=openat", "/bin/true"], capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+def _count(code: str, tmp_path: Path) -> int:
+    return _traced(code, tmp_path / "calls") if _strace_works() else _audited(code)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_file_system_is_asked_little(statement: str, tmp_path: Path) -> None:
+    _python(statement)  # so that compiled modules are there, as on a cluster
+    bare, loaded = (_count(code, tmp_path) for code in ("pass", statement))
+    assert loaded <= LIMIT
+    assert loaded - bare <= STATEMENTS[statement], f"{loaded} calls, {bare} of them Python's own"
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_nothing_heavy_is_loaded(statement: str) -> None:
+    loaded = _modules(statement) - _modules("pass")
+    heavy = {name: FORBIDDEN[name] for name in sorted(loaded & set(FORBIDDEN))}
+    assert not heavy
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_only_the_standard_library_and_hpc_flows_are_loaded(statement: str) -> None:
+    loaded = _modules(statement) - _modules("pass")
+    tops = {name.partition(".")[0] for name in loaded}
+    assert tops <= {"hpc_flows", *sys.stdlib_module_names}
+
+
+def test_a_heavy_module_would_be_noticed() -> None:
+    assert "dataclasses" in _modules("import dataclasses")
+
+
+def test_the_audit_hook_counts_what_strace_is_not_there_to_count() -> None:
+    assert _audited("import json") > _audited("pass")
