@@ -1,0 +1,392 @@
+"""Futures of task runs, and how they are found and replaced in arguments and results."""
+
+from __future__ import annotations
+
+import time
+from _thread import allocate_lock
+
+from hpc_flows.exceptions import UnfinishedRun
+from hpc_flows.states import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
+
+    from hpc_flows.runs import TaskRun
+
+_NOT_READY = "NotReady"
+#: Values of these types hold no futures, so that containers of them are passed over quickly.
+_PLAIN = frozenset({int, float, str, bytes, bool, complex, type(None), bytearray, range})
+
+
+class TaskFuture:
+    """The end of a task run that was handed out with `submit` or `map`.
+
+    Attributes:
+        task_run: the `TaskRun`; its newest state is `state`.
+        task_run_id, name: the run's id and name.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_final",
+        "_lock",
+        "_on_wait",
+        "name",
+        "task_run",
+        "task_run_id",
+    )
+
+    def __init__(
+        self, task_run: TaskRun, on_wait: Callable[[], Callable[[], None]] | None = None
+    ) -> None:
+        """Make the future of `task_run`.
+
+        Args:
+            task_run: the run.
+            on_wait: called before a wait that blocks; what it returns is called after it.
+        """
+        self.task_run = task_run
+        self.task_run_id = task_run.id
+        self.name = task_run.name
+        self._final: State | None = None
+        self._lock = allocate_lock()
+        self._callbacks: list[Callable[[TaskFuture], None]] = []
+        self._on_wait = on_wait
+
+    def __repr__(self) -> str:
+        return f"TaskFuture(name={self.name!r}, state={self.state!r})"
+
+    @property
+    def state(self) -> State:
+        """The newest state of the task run."""
+        if self._final is not None:
+            return self._final
+        from hpc_flows.states import Pending  # noqa: PLC0415
+
+        return self.task_run.state or Pending()  # type: ignore[no-any-return]
+
+    def done(self) -> bool:
+        """Tell whether the task run has ended."""
+        return self._final is not None
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the task run has ended, or for `timeout` seconds."""
+        if self._final is None:
+            _wait_until([self], 1, timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:  # noqa: FBT001, FBT002 - Prefect's signature
+        """Return the task's value, waiting for it, or raise what ended the task.
+
+        Args:
+            timeout: seconds to wait; None waits as long as it takes.
+            raise_on_failure: give False to have the exception returned instead of raised.
+
+        Raises:
+            TimeoutError: the task run has not ended in time.
+        """
+        self.wait(timeout)
+        if self._final is None:
+            msg = (
+                f"Task run {self.name!r} did not end within {timeout} s; it is in state "
+                f"{self.state!r}. Give a longer timeout, or none."
+            )
+            raise TimeoutError(msg)
+        return value_of(self._final, raise_on_failure=raise_on_failure)
+
+    def add_done_callback(self, fn: Callable[[TaskFuture], None]) -> None:
+        """Call `fn(future)` once the task run has ended, at once if it has.
+
+        It is called in the thread that ends the run, and must neither raise nor block.
+        """
+        with self._lock:
+            if self._final is None:
+                self._callbacks.append(fn)
+                return
+        fn(self)
+
+    def remove_done_callback(self, fn: Callable[[TaskFuture], None]) -> None:
+        """Forget a callback; nothing happens when it is not there."""
+        with self._lock:
+            if fn in self._callbacks:
+                self._callbacks.remove(fn)
+
+    def update(self, state: State) -> None:
+        """Note a state that does not end the run."""
+        if self._final is None:
+            self.task_run.state = state
+
+    def resolve(self, state: State) -> bool:
+        """End the run in `state`; return False, and change nothing, when it has ended already."""
+        with self._lock:
+            if self._final is not None:
+                return False
+            self._final = state
+            callbacks, self._callbacks = self._callbacks, []
+        self.task_run.state = state
+        for fn in callbacks:
+            fn(self)
+        return True
+
+
+PrefectFuture = TaskFuture
+PrefectConcurrentFuture = TaskFuture
+
+
+def value_of(state: State, *, raise_on_failure: bool = True) -> Any:
+    """Return a state's value as `State.result` does; NotReady raises why the task did not start."""
+    if state.name == _NOT_READY and isinstance(state.data, BaseException):
+        if raise_on_failure:
+            raise state.data
+        return state.data
+    return state.result(raise_on_failure)
+
+
+def has_ended(state: State) -> bool:
+    """Tell whether a run in this state will not change: it is final, or it will never start."""
+    return state.is_final() or state.name == _NOT_READY
+
+
+class TaskFutureList(list[TaskFuture]):
+    """The futures of a `map`, in the order of its arguments."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until all have ended, or for `timeout` seconds."""
+        wait(self, timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - Prefect's signature
+        """Return the values in order, waiting for all.
+
+        Raises:
+            TimeoutError: not all have ended within `timeout` seconds.
+            BaseException: what ended the first that failed, in order.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        values = []
+        for future in self:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            values.append(future.result(left, raise_on_failure))
+        return values
+
+
+PrefectFutureList = TaskFutureList
+
+
+class DoneAndNotDoneFutures(tuple[set[TaskFuture], set[TaskFuture]]):
+    """What `wait` returns: the futures that have ended and those that have not."""
+
+    __slots__ = ()
+
+    @property
+    def done(self) -> set[TaskFuture]:
+        """The futures whose task runs have ended."""
+        return self[0]
+
+    @property
+    def not_done(self) -> set[TaskFuture]:
+        """The futures whose task runs have not ended."""
+        return self[1]
+
+
+def wait(futures: Iterable[TaskFuture], timeout: float | None = None) -> DoneAndNotDoneFutures:
+    """Wait until all futures have ended, or for `timeout` seconds, and sort them."""
+    futures = list(futures)
+    _wait_until(futures, len(futures), timeout)
+    done = {future for future in futures if future.done()}
+    return DoneAndNotDoneFutures((done, set(futures) - done))
+
+
+def as_completed(
+    futures: Iterable[TaskFuture], timeout: float | None = None
+) -> Iterator[TaskFuture]:
+    """Yield futures as they end.
+
+    Raises:
+        TimeoutError: some have not ended within `timeout` seconds.
+    """
+    left = set(futures)
+    total = len(left)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while left:
+        done = [future for future in left if future.done()]
+        left.difference_update(done)
+        yield from done
+        if done:
+            continue
+        pause = None if deadline is None else deadline - time.monotonic()
+        if pause is not None and pause <= 0:
+            msg = f"{len(left)} of {total} futures did not end within {timeout} s."
+            raise TimeoutError(msg)
+        _wait_until(list(left), 1, pause)
+
+
+class _Countdown:
+    """Opens a gate once a number of futures have ended."""
+
+    __slots__ = ("gate", "left", "lock")
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.lock = allocate_lock()
+        self.gate = allocate_lock()
+        self.gate.acquire()
+
+    def __call__(self, _: TaskFuture) -> None:
+        with self.lock:
+            self.left -= 1
+            if self.left == 0:
+                self.gate.release()
+
+
+def _wait_until(futures: Sequence[TaskFuture], count: int, timeout: float | None) -> None:
+    """Wait until `count` of the futures have ended, or for `timeout` seconds."""
+    pending = [future for future in futures if not future.done()]
+    count -= len(futures) - len(pending)
+    if count <= 0:
+        return
+    countdown = _Countdown(count)
+    on_wait = pending[0]._on_wait  # noqa: SLF001 - futures of one run share it
+    resume = on_wait() if on_wait is not None else None
+    try:
+        for future in pending:
+            future.add_done_callback(countdown)
+        countdown.gate.acquire(True, -1 if timeout is None else max(0.0, timeout))  # noqa: FBT003
+    finally:
+        for future in pending:
+            future.remove_done_callback(countdown)
+        if resume is not None:
+            resume()
+
+
+class unmapped:  # noqa: N801 - Prefect's name
+    """Give the same value to every call of a `map`, even if it could be iterated over."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"unmapped({self.value!r})"
+
+
+class allow_failure:  # noqa: N801 - Prefect's name
+    """Start a task even though the future that it is given failed; it gets the exception."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"allow_failure({self.value!r})"
+
+
+class quote:  # noqa: N801 - Prefect's name
+    """Pass a value on as it is, without looking for futures in it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def unquote(self) -> Any:
+        """Return the value."""
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"quote({self.value!r})"
+
+
+def is_plain(values: Iterable[Any]) -> bool:
+    """Tell quickly whether none of the values can be, or hold, a future."""
+    return _PLAIN.issuperset(map(type, values))
+
+
+def find_futures(obj: Any) -> list[TaskFuture]:
+    """Return the futures in nested lists, tuples, sets, dicts, dataclasses and annotations."""
+    found: list[TaskFuture] = []
+    if type(obj) not in _PLAIN:
+        _find(obj, found, set())
+    return found
+
+
+def _find(obj: Any, found: list[TaskFuture], seen: set[int]) -> None:
+    if isinstance(obj, TaskFuture):
+        found.append(obj)
+        return
+    inner = _children(obj)
+    if inner is None or id(obj) in seen or is_plain(inner):
+        return
+    seen.add(id(obj))
+    for item in inner:
+        _find(item, found, seen)
+
+
+def _children(obj: Any) -> Sequence[Any] | None:
+    """Return what a container holds, or None for what is not one that we look into."""
+    if isinstance(obj, (list, tuple)):
+        return obj
+    if isinstance(obj, (set, frozenset)):
+        return list(obj)
+    if isinstance(obj, dict):
+        return [*obj.keys(), *obj.values()]
+    if isinstance(obj, (unmapped, allow_failure)):
+        return (obj.value,)
+    fields = getattr(type(obj), "__dataclass_fields__", None)
+    if fields is not None:
+        return [getattr(obj, name) for name in fields if hasattr(obj, name)]
+    return None
+
+
+def replace_futures(obj: Any, fn: Callable[[TaskFuture], Any]) -> Any:
+    """Return `obj` with every future in it replaced by `fn(future)`.
+
+    Containers that hold no future are returned as they are; others are copied, of the same type.
+    `allow_failure` is taken off; what it held was replaced by `fn` too, which must know of it.
+    """
+    if isinstance(obj, TaskFuture):
+        return fn(obj)
+    if not find_futures(obj):
+        return obj.value if isinstance(obj, (allow_failure, quote)) else obj
+    return _rebuilt(obj, fn)
+
+
+def _rebuilt(obj: Any, fn: Callable[[TaskFuture], Any]) -> Any:
+    if isinstance(obj, (allow_failure, unmapped)):
+        return replace_futures(obj.value, fn)
+    if isinstance(obj, dict):
+        pairs = ((replace_futures(k, fn), replace_futures(v, fn)) for k, v in obj.items())
+        return _refilled(obj, dict(pairs))
+    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
+        return type(obj)(*(replace_futures(item, fn) for item in obj))
+    if isinstance(obj, TaskFutureList):
+        return [replace_futures(item, fn) for item in obj]
+    if isinstance(obj, (list, tuple, set, frozenset)):
+        return type(obj)(replace_futures(item, fn) for item in obj)
+    from dataclasses import replace  # noqa: PLC0415 - loaded already: obj is a dataclass
+
+    fields = obj.__dataclass_fields__
+    changed = {
+        name: replace_futures(getattr(obj, name), fn)
+        for name, field in fields.items()
+        if field.init and find_futures(getattr(obj, name))
+    }
+    return replace(obj, **changed)
+
+
+def _refilled(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+    """Return `items` as a dict of the original's type, with what its copy keeps."""
+    if type(original) is dict:
+        return items
+    other = original.copy()
+    other.clear()
+    other.update(items)
+    return other
+
+
+def unfinished(future: TaskFuture) -> UnfinishedRun:
+    """Return the error for asking a future for what it has only at its end."""
+    return UnfinishedRun(f"Task run {future.name!r} is in state {future.state!r}.")
