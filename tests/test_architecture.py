@@ -148,8 +148,10 @@ def _targets(name: str, node: ast.AST) -> list[str]:
 def _deepest(dotted: str) -> str:
     """Cut the name of a function or class from a dotted path, leaving the module."""
     inner = dotted.removeprefix("hpc_flows").lstrip(".")
-    while inner and inner not in FILES:
+    while inner not in FILES and "." in inner:
         inner = inner.rpartition(".")[0]
+    if inner not in FILES and inner not in ORDER:
+        inner = ""
     return f"hpc_flows.{inner}" if inner else "hpc_flows"
 
 
@@ -319,9 +321,10 @@ def _bases(parent: ast.AST) -> set[str]:
 
 
 def _is_only_declared(node: ast.FunctionDef | ast.AsyncFunctionDef, parent: ast.AST) -> bool:
-    """Tell whether an empty body is meant: abstract, overload, or a member of a Protocol."""
-    marks = {ast.unparse(mark).rpartition(".")[2] for mark in node.decorator_list}
-    return bool(marks & {"abstractmethod", "overload"}) or "Protocol" in _bases(parent)
+    """Tell whether an empty body is meant: abstract, overload, Protocol, or a group of commands."""
+    calls = [mark.func if isinstance(mark, ast.Call) else mark for mark in node.decorator_list]
+    marks = {ast.unparse(mark).rpartition(".")[2] for mark in calls}
+    return bool(marks & {"abstractmethod", "overload", "group"}) or "Protocol" in _bases(parent)
 
 
 def _is_optional_hook(name: str, node: ast.AST, parent: ast.AST) -> bool:
