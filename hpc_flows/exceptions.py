@@ -16,7 +16,9 @@
     │   ├── MappingLengthMismatch
     │   └── MappingMissingIterable
     ├── JournalError                  the journal of a run cannot be written or read
+    │   └── JournalTaken              another process writes under that name already
     ├── UnknownRun                    no run of that id or name
+    ├── MissingContextError (RuntimeError)  called outside of flows and tasks
     ├── PayloadError                  a task or its arguments cannot be sent to a job
     ├── ResultError                   a result cannot be written or read
     │   └── MissingResult
@@ -108,8 +110,16 @@ class JournalError(HpcFlowsError):
     """The journal of a run cannot be written or read."""
 
 
+class JournalTaken(JournalError):
+    """Another process writes, or wrote, a journal of that name in the run."""
+
+
 class UnknownRun(HpcFlowsError):
     """No run has that id or name."""
+
+
+class MissingContextError(HpcFlowsError, RuntimeError):
+    """What was called has a meaning inside of a flow or task only."""
 
 
 class PayloadError(HpcFlowsError):
