@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from hpc_flows.resources import Resources
 
 
+#: Endings that a scheduler may take back: it queues the job again under the same id, and its
+#: accounting shows the old ending for up to two minutes (Slurm 22.05 after a node failure).
+_TAKEN_BACK = frozenset({"node", "preempted", "requeued"})
+
+
 class Phase(Enum):
     """Where a job stands, the same words for all schedulers."""
 
@@ -95,6 +100,11 @@ class JobStatus:
     max_rss: int | None = None
     elapsed: float | None = None
     source: str = "queue"
+
+    @property
+    def may_run_again(self) -> bool:
+        """Whether this ending may be taken back; wait until the queue lets go of the id."""
+        return self.ending is not None and self.ending.value in _TAKEN_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +211,11 @@ class Scheduler(ABC):
     def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
         """Return what the queue knows of jobs, arrays and elements, one entry per element.
 
-        An id of an array stands for all its elements (`351` gives `351_0`, `351_1`, ...).
+        An id of an array stands for all its elements (`351` gives `351_0`, `351_1`, ...). Where
+        one record is left for all elements that never started (Slurm, once they are cancelled
+        together), its key is the array's own id and it stands for each element that has no entry.
+
+        An element that was cancelled alone before it started may leave no trace at all.
 
         Raises:
             SchedulerUnavailable: the queue cannot be asked.
@@ -209,7 +223,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def history(self, ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Return what accounting knows, the last record of each element.
+        """Return what accounting knows, the last record of each element; keys as in `poll`.
 
         Raises:
             AccountingUnavailable: the site has no accounting, or it is down.

@@ -41,6 +41,14 @@ class Transport(ABC):
     where: str = "this machine"
 
     @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """Return the environment that commands get when `run` is given none.
+
+        Raises:
+            TransportError: the machine cannot be reached.
+        """
+
+    @abstractmethod
     def run(
         self,
         argv: Sequence[str],
@@ -61,8 +69,8 @@ class Transport(ABC):
 
         Raises:
             CommandNotFound: the machine has no such command.
-            CommandTimedOut: no end within `timeout`.
-            TransportError: the machine cannot be reached.
+            CommandTimedOut: no end within `timeout`; its message ends with what was printed.
+            TransportError: the machine cannot be reached, or `cwd` is not there.
         """
 
     @abstractmethod
@@ -71,14 +79,19 @@ class Transport(ABC):
 
         Raises:
             FileNotFoundError: there is no such file.
-            TransportError: the machine cannot be reached.
+            TransportError: it cannot be read, or the machine cannot be reached.
         """
 
     @abstractmethod
     def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        """Put a file in place at once: written beside `path`, synced, then renamed."""
+        """Put a file in place at once: written beside `path`, synced, then renamed.
 
-    def close(self) -> None:
+        Raises:
+            FileNotFoundError: its folder is not there.
+            TransportError: it cannot be written (no room, not allowed); the old file stands.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most transports hold nothing
         """Give back what the transport holds; a second call does nothing."""
 
     def __enter__(self) -> Self:
