@@ -1,0 +1,1 @@
+"""Jobs: how task runs become jobs of a batch system, and what runs inside them."""
