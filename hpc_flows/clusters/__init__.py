@@ -6,7 +6,7 @@ partition holds, `placement` chooses between them, `schema` and `files` read the
 
 from hpc_flows.clusters.cluster import Cluster
 from hpc_flows.clusters.partition import Partition
-from hpc_flows.clusters.parts import Fact, Grace, Limits, Policies, Poll, Storage
+from hpc_flows.clusters.parts import Fact, Grace, Limits, Login, Policies, Poll, Storage
 from hpc_flows.clusters.placement import Placement
 from hpc_flows.clusters.provenance import lint
 
@@ -15,6 +15,7 @@ __all__ = [
     "Fact",
     "Grace",
     "Limits",
+    "Login",
     "Partition",
     "Placement",
     "Policies",

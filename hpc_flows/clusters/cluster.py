@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_flows.clusters import files
 from hpc_flows.clusters.partition import Partition
-from hpc_flows.clusters.parts import Fact, Grace, Limits, Policies, Poll, Storage
+from hpc_flows.clusters.parts import Fact, Grace, Limits, Login, Policies, Poll, Storage
 from hpc_flows.clusters.placement import Placement, Site
 from hpc_flows.clusters.provenance import facts_of, source_of
-from hpc_flows.resources import Resources
+from hpc_flows.resources import Resources, format_memory, format_walltime
 from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 #: A profile that was not verified for longer than this is out of date.
 STALE_AFTER_DAYS = 365
@@ -39,6 +39,7 @@ class Cluster:
         contact: who answers for the profile.
         verified_on: when its facts were last checked.
         scheduler: `slurm`, or `package.module:Class`.
+        scheduler_name: what the scheduler calls the cluster; None when not known.
         transport: `local`.
         path: folders to put in front of PATH for scheduler commands, filled in.
         start: command that starts the scheduler where it does not answer, filled in; or empty.
@@ -57,7 +58,7 @@ class Cluster:
         quirks: sentences that a reader should know.
         ask: the site's own commands, by what they show.
         defaults: what lies under every request.
-        limits, poll, grace, storage, policies: see the classes of those names.
+        limits, poll, grace, login, storage, policies: see the classes of those names.
         facts: sources by the names of `[provenance]`.
     """
 
@@ -69,6 +70,7 @@ class Cluster:
     contact: str = ""
     verified_on: date | None = None
     scheduler: str = "slurm"
+    scheduler_name: str | None = None
     transport: str = "local"
     path: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
@@ -90,6 +92,7 @@ class Cluster:
     limits: Limits = field(default_factory=Limits)
     poll: Poll = field(default_factory=Poll)
     grace: Grace = field(default_factory=Grace)
+    login: Login = field(default_factory=Login)
     storage: Storage = field(default_factory=Storage)
     policies: Policies = field(default_factory=Policies)
     facts: dict[str, Fact] = field(default_factory=dict)
@@ -129,6 +132,7 @@ class Cluster:
             defaults=Resources(account=self.account).merged(self.defaults),
             containers=bool(self.container),
             ask=self.ask,
+            charges_memory=self.policies.memory_charged_as_cpus,
         )
         return site.place(resources)
 
@@ -165,12 +169,21 @@ class Cluster:
         limits = replace(self.limits, max_array_size=smallest)
         return replace(self.with_live_partitions(info.partitions.values()), limits=limits)
 
-    def differences(self, partitions: Iterable[Any]) -> list[str]:
-        """Return, in sentences, where the profile contradicts the live scheduler."""
-        live = {info.name: Partition.from_live(info) for info in partitions}
-        gone = [f"Partition {name} is not there." for name in self.partitions if name not in live]
-        both = [(p, live[name]) for name, p in self.partitions.items() if name in live]
-        return gone + [text for mine, theirs in both for text in _contradictions(mine, theirs)]
+    def differences(self, info: Any) -> list[str]:
+        """Return, in sentences, where the profile contradicts a `schedulers.base.SchedulerInfo`."""
+        live = {name: Partition.from_live(found) for name, found in info.partitions.items()}
+        top = [
+            ("scheduler_name", self.scheduler_name, info.cluster or None),
+            ("limits.max_array_size", self.limits.max_array_size, info.max_array_size),
+        ]
+        gone = [
+            f"partitions.{name} is in the profile and not on the cluster."
+            for name in self.partitions
+            if name not in live
+        ]
+        both = [(mine, live[name]) for name, mine in self.partitions.items() if name in live]
+        limits = [pair for mine, theirs in both for pair in _limit_pairs(mine, theirs)]
+        return _contradictions(top) + gone + _contradictions(limits)
 
     def warnings(self, today: date | None = None) -> tuple[str, ...]:
         """Return, in sentences, what a user of this cluster should hear before relying on it."""
@@ -217,6 +230,7 @@ _PARTS = {
     "limits": Limits,
     "poll": Poll,
     "grace": Grace,
+    "login": Login,
     "storage": Storage,
     "policies": Policies,
 }
@@ -257,11 +271,34 @@ def _today() -> date:
     return date.today()  # noqa: DTZ011 - a day more or less does not matter in a year
 
 
-def _contradictions(mine: Partition, live: Partition) -> list[str]:
-    names = ("max_walltime", "min_nodes", "max_nodes", "cpus_per_node", "memory_per_node")
-    pairs = [(name, getattr(mine, name), getattr(live, name)) for name in names]
+#: Limits of partitions that a scheduler also says, and how they are written.
+_COMPARED: dict[str, Callable[[int], str]] = {
+    "max_walltime": format_walltime,
+    "default_walltime": format_walltime,
+    "min_nodes": str,
+    "max_nodes": str,
+    "cpus_per_node": str,
+    "memory_per_node": format_memory,
+    "default_memory_per_cpu": format_memory,
+    "max_memory_per_cpu": format_memory,
+}
+
+
+def _limit_pairs(mine: Partition, live: Partition) -> list[tuple[str, Any, Any]]:
+    at = f"partitions.{mine.name}"
     return [
-        f"partitions.{mine.name}.{name} is {said} in the profile and {found} on the cluster."
+        (f"{at}.{name}", _said(getattr(mine, name), say), _said(getattr(live, name), say))
+        for name, say in _COMPARED.items()
+    ]
+
+
+def _said(value: int | None, say: Callable[[int], str]) -> str | None:
+    return None if value is None else say(value)
+
+
+def _contradictions(pairs: Iterable[tuple[str, Any, Any]]) -> list[str]:
+    return [
+        f"{name} is {said} in the profile and {found} on the cluster."
         for name, said, found in pairs
         if said is not None and found is not None and said != found
     ]

@@ -25,7 +25,7 @@ class Partition:
         cpus_per_node, memory_per_node: what the largest node gives to a job.
         default_memory_per_cpu, max_memory_per_cpu: of one CPU.
         gpus: types and how many of them a node has; the type is empty where it has no name.
-        gpus_required: requests without GPUs are refused.
+        gpus_required: requests without GPUs are refused; with no `gpus` said, any are taken.
         automatic: whether it may be taken by a request that does not name it.
         preemptible: whether jobs may be interrupted for others.
         default_qos: asked for with this partition when the request names none.
@@ -93,11 +93,16 @@ class Partition:
         found += _gpu_problems(self, demand)
         return found
 
+    @property
+    def has_gpus(self) -> bool:
+        """Whether its nodes have GPUs, of known types or not."""
+        return self.gpus_required or bool(self.gpus)
+
     def smallness(self) -> tuple[Any, ...]:
         """Return a sort key that puts the partition that wastes least before the others."""
         unlimited = 2**62
         return (
-            bool(self.gpus),
+            self.has_gpus,
             self.preemptible,
             self.memory_per_node or unlimited,
             self.cpus_per_node or unlimited,
@@ -199,6 +204,8 @@ def _gpu_problems(partition: Partition, demand: Demand) -> Iterator[Problem]:
             yield Problem("gpus_required", "no GPUs", "it takes only jobs with GPUs")
         return
     asked = f"{count} {kind + ' ' if kind else ''}{'GPU' if count == 1 else 'GPUs'} per node"
+    if partition.gpus_required and not partition.gpus:
+        return  # it has some, and the profile does not say which
     if kind and partition.gpus and kind not in partition.gpus:
         known = ", ".join(name or "GPUs without a type" for name in partition.gpus)
         yield Problem("gpus", asked, f"it has {known}", 0)

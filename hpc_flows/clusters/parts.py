@@ -60,6 +60,23 @@ class Grace:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Where people log in.
+
+    Attributes:
+        hosts: names of login nodes.
+        retired_hosts: names that old notes still give and that no longer work.
+        network: what the way there needs, in words.
+        keepalive: seconds between signs of life, where the site ends quiet connections.
+    """
+
+    hosts: tuple[str, ...] = ()
+    retired_hosts: tuple[str, ...] = ()
+    network: str | None = None
+    keepalive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Storage:
     """Where files live, and which of them the site deletes.
 
@@ -85,12 +102,14 @@ class Policies:
         login_minutes: how long a process may work on a login node.
         login_processes: how many processes may work there.
         short_job_minutes: jobs shorter than this should be grouped.
+        memory_charged_as_cpus: memory above a CPU's share is charged as further CPUs.
     """
 
     gpu_idle_hours: float | None = None
     login_minutes: float | None = None
     login_processes: int | None = None
     short_job_minutes: float | None = None
+    memory_charged_as_cpus: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_flows.clusters.partition import in_equal_parts
 from hpc_flows.exceptions import DoesNotFit, ResourceError, close_match
-from hpc_flows.resources import Resources, format_walltime
+from hpc_flows.resources import Resources, format_memory, format_walltime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +39,7 @@ class Site:
     defaults: Resources
     containers: bool
     ask: Mapping[str, str] = field(default_factory=dict)
+    charges_memory: bool = False
 
     def place(self, request: Resources) -> Placement:
         """Return the request as it can be submitted.
@@ -50,10 +51,11 @@ class Site:
         asked = self.defaults.merged(request)
         notes = self._default_notes(request)
         self._check_sayable(asked)
-        self._check_required(asked, but="partition")
         chosen = self._choose(asked, notes)
         placed = self._placed(asked, chosen, notes)
         self._check_required(placed)
+        if self.charges_memory and len(chosen) == 1:
+            notes += _charge_notes(chosen[0], placed)
         return Placement(placed, tuple(notes))
 
     def _default_notes(self, request: Resources) -> list[str]:
@@ -78,9 +80,9 @@ class Site:
             )
             raise ResourceError(msg)
 
-    def _check_required(self, asked: Resources, but: str = "") -> None:
+    def _check_required(self, placed: Resources) -> None:
         for name in self.required:
-            if name != but and getattr(asked, name) is None:
+            if getattr(placed, name) is None:
                 raise ResourceError(self._missing(name))
 
     def _missing(self, name: str) -> str:
@@ -164,7 +166,7 @@ class Site:
         automatic = [name for name in found if self.partitions[name].automatic]
 
         def distance(name: str) -> tuple[bool, int]:
-            return bool(asked.gpus) != bool(self.partitions[name].gpus), len(found[name])
+            return bool(asked.gpus) != self.partitions[name].has_gpus, len(found[name])
 
         nearest = min(automatic or found, key=distance)
         why = ", and ".join(str(problem) for problem in found[nearest])
@@ -222,9 +224,26 @@ def _common_limits(found: Mapping[str, list[Problem]]) -> list[str]:
     return [problem.limit for problem in first if problem.limit in common]
 
 
+def _charge_notes(partition: Partition, placed: Resources) -> list[str]:
+    """Say what memory costs where more than a CPU's share is charged as further CPUs."""
+    share = partition.default_memory_per_cpu
+    cpus = (placed.cpus or 1) * (placed.tasks_per_node or 1)
+    charged = -(-(placed.memory or 0) // share) if share else 0
+    if not share or charged <= cpus:
+        return []
+    asked, each = format_memory(placed.memory or 0), format_memory(share)
+    charge = (
+        f"{asked} of memory is the share of {charged} cpus in partition {partition.name} ({each} "
+        f"each); the site charges about as much, not {cpus}."
+    )
+    return [charge]
+
+
 def _raise_note(partition: Partition, asked: Resources, placed: Resources) -> str:
-    most = Resources(memory=partition.max_memory_per_cpu).describe()
-    wanted = Resources(memory=asked.memory).describe()
+    most, wanted = (
+        format_memory(partition.max_memory_per_cpu or 0),
+        format_memory(asked.memory or 0),
+    )
     return (
         f"Partition {partition.name} gives at most {most} of memory per cpu, so {wanted} takes "
         f"{placed.cpus} cpus instead of {asked.cpus or 1}."

@@ -157,6 +157,7 @@ PROFILE: dict[str, Any] = {
     "contact": _text,
     "verified_on": _day,
     "scheduler": _scheduler,
+    "scheduler_name": _text,
     "transport": _one_of("local"),
     "path": _texts,
     "start": _texts,
@@ -172,6 +173,12 @@ PROFILE: dict[str, Any] = {
     "container": _texts,
     "python": _text,
     "quirks": _texts,
+    "login": {
+        "hosts": _texts,
+        "retired_hosts": _texts,
+        "network": _text,
+        "keepalive": _amount,
+    },
     "ask": {"account": _text, "partition": _text, "qos": _text, "quota": _text},
     "defaults": _defaults,
     "limits": {
@@ -194,6 +201,7 @@ PROFILE: dict[str, Any] = {
         "login_minutes": _amount,
         "login_processes": _count,
         "short_job_minutes": _amount,
+        "memory_charged_as_cpus": _flag,
     },
     "partitions": {"*": _PARTITION},
     "sources": {"*": {"title": _text, "url": _text, "date": _day}},
