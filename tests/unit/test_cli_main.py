@@ -1,0 +1,191 @@
+"""The command line as a whole: help, typos, errors, completion, and what is loaded for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from hpc_flows.cli import main as main_module
+from hpc_flows.cli.command import LazyGroup
+from hpc_flows.cli.main import cli, invoke
+from hpc_flows.exceptions import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def run_python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+        check=False,
+    )
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    yield " ".join(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from walk(inner, (*path, name))
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def raise_it(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main_module.cli, "main", raise_it)
+
+
+def test_help_loads_no_command_and_neither_rich_nor_the_engine() -> None:
+    code = (
+        "import sys; from hpc_flows.cli.main import invoke; invoke(['--help']);"
+        "print(sorted(m for m in sys.modules if m.startswith(('rich', 'hpc_flows'))))"
+    )
+    done = run_python("-c", code)
+    loaded = done.stdout.strip().splitlines()[-1]
+    assert "rich" not in loaded
+    assert "hpc_flows.cli.runs" not in loaded
+    assert "hpc_flows.engine" not in loaded
+    assert "cluster " in done.stdout
+
+
+def test_the_short_texts_of_the_first_help_are_those_of_the_commands() -> None:
+    for path, command in walk(cli):
+        if not isinstance(command, LazyGroup):
+            continue
+        for name, (_, short) in command.on_use.items():
+            loaded = command.get_command(click.Context(command), name)
+            assert loaded is not None
+            if not isinstance(loaded, click.Group):
+                assert loaded.get_short_help_str(limit=80) == short, f"{path} {name}"
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    for path, command in walk(cli):
+        assert command.help, path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{path} {parameter.opts}"
+
+
+def test_every_command_takes_debug() -> None:
+    for path, command in walk(cli):
+        options = [option for parameter in command.params for option in parameter.opts]
+        assert "--debug" in options, path
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["confg", "view"], "config"),
+        (["config", "vew"], "view"),
+        (["cluster", "shwo"], "show"),
+        (["version", "--jsn"], "--json"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_meant(
+    typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(typed) == 2
+    assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_one_block_without_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, ClusterError("The profile says nothing.\nGive it a name."))
+    assert invoke([]) == 1
+    assert capsys.readouterr().err == "Error: The profile says nothing.\n  Give it a name.\n"
+
+
+def test_the_cause_of_an_error_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ClusterError("The profile cannot be read.")
+    error.__cause__ = PermissionError(13, "Permission denied", "/etc/x.toml")
+    fail_with(monkeypatch, error)
+    invoke([])
+    assert "Because: /etc/x.toml: Permission denied" in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_foresaw_says_how_to_learn_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, ZeroDivisionError("division by zero"))
+    assert invoke([]) == 1
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero" in told
+    assert "--debug" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_debug_shows_the_traceback(
+    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if how == "environment":
+        monkeypatch.setenv("HPC_FLOWS_DEBUG", "1")
+    arguments = ["--debug"] if how == "option" else []
+    assert invoke(["cluster", "show", "no-such-cluster", *arguments]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m hpc_flows config view --json | true"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_python_dash_m_is_the_same_command_line() -> None:
+    done = run_python("-m", "hpc_flows", "--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("hpc-flows ")
+
+
+def test_the_shell_completes_commands() -> None:
+    done = run_python(
+        "-c",
+        "from hpc_flows.cli.main import main; main([])",
+        _HPC_FLOWS_COMPLETE="bash_complete",
+        COMP_WORDS="hpc-flows conf",
+        COMP_CWORD="1",
+    )
+    assert "plain,config" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_us_back(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["completion", shell]) == 0
+    assert f"_HPC_FLOWS_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_completion_finds_the_shell_by_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    assert invoke(["completion"]) == 0
+    assert "zsh_complete" in capsys.readouterr().out
+    monkeypatch.setenv("SHELL", "/bin/dash")
+    assert invoke(["completion"]) == 2
+
+
+def test_version_says_where_things_lie(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["version", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["home"] == str(home)
+    assert facts["python"].endswith(f"({sys.executable})")
