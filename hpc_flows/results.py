@@ -265,16 +265,19 @@ class _KeptError:
 
     @classmethod
     def of(cls, error: BaseException) -> _KeptError:
+        message = _text_of(error)
         pickled, reason = None, ""
-        try:
-            data = dumps(error)
-            again = loads(data)
-        except Exception as problem:  # noqa: BLE001 - the class's own methods may raise anything
-            reason = f"{type(problem).__name__}: {problem}"
-        else:
-            # An exception whose __reduce__ returns something else is kept in words.
-            pickled = data if isinstance(again, type(error)) else None
-        return cls(_full_name(type(error)), _text_of(error), _traceback_of(error), pickled, reason)
+        for candidate in _candidates(error, message):
+            try:
+                data = dumps(candidate)
+                again = loads(data)
+            except Exception as problem:  # noqa: BLE001 - the class's own methods may raise anything
+                reason = reason or f"{type(problem).__name__}: {problem}"
+                continue
+            if isinstance(again, type(error)):
+                pickled = data
+                break
+        return cls(_full_name(type(error)), message, _traceback_of(error), pickled, reason)
 
     def rebuild(self) -> BaseException:
         error = self._unpickled()
@@ -296,6 +299,40 @@ class _KeptError:
             f"{self.type_name}: {self.message} (the exception itself could not be brought back "
             f"from the process that raised it{because})"
         )
+
+
+class _Bare:
+    """An exception whose own pickle does not bring it back: its class, arguments, attributes.
+
+    The usual cause is an `__init__` that takes more than it gives to `Exception.__init__`.
+    """
+
+    __slots__ = ("arguments", "attributes", "class_")
+
+    def __init__(
+        self, class_: type[BaseException], arguments: tuple[Any, ...], attributes: dict[str, Any]
+    ) -> None:
+        self.class_ = class_
+        self.arguments = arguments
+        self.attributes = attributes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_bare, (self.class_, self.arguments, self.attributes)
+
+
+def _make_bare(
+    class_: type[BaseException], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> BaseException:
+    error = class_.__new__(class_, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
+
+
+def _candidates(error: BaseException, message: str) -> Iterator[object]:
+    yield error
+    yield _Bare(type(error), error.args, error.__dict__)
+    yield _Bare(type(error), (message,), {})
 
 
 def _loaded(reference: dict[str, Any], value: Any) -> StoredResult:
