@@ -43,6 +43,9 @@ HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 #: A page's Python blocks are not run when this stands before the block, with a reason.
 NOT_RUN = re.compile(r"<!-- not run: \S.*-->\s*\Z")
 
+#: A page's Python is run on this cluster.
+ON_CLUSTER = re.compile(r"<!-- cluster: (\w+) -->")
+
 #: Commands that only look, and need no run and no cluster: they are run as they are printed.
 HARMLESS = ("version", "config view", "cluster ls", "cluster show", "--help", "--version")
 
@@ -89,16 +92,26 @@ def test_python_on_the_page_runs(page: Path, tmp_path: Path) -> None:
     """Run the blocks of a page in order as one file, so that a page may build on its beginning."""
     program = tmp_path / f"{page.stem.replace('-', '_')}_page.py"
     program.write_text(_program(page))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(program)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    cluster = ON_CLUSTER.search(page.read_text())
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(program)],
+            cwd=tmp_path,
+            env=os.environ | ({"HPC_FLOWS_CLUSTER": cluster[1]} if cluster else {}),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        if cluster:
+            _hpc_flows("mock", "stop")
     assert done.returncode == 0, f"{_name(page)}:\n{done.stderr[-3000:]}"
+
+
+def _hpc_flows(*words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "hpc_flows", *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 def _printed_commands(page: Path) -> Iterator[tuple[int, list[str]]]:
@@ -142,9 +155,7 @@ def test_printed_commands_exist_with_their_options(words: list[str]) -> None:
     "words", [param for param in COMMANDS if " ".join(param.values[0]).startswith(HARMLESS)]
 )
 def test_printed_commands_that_only_look_run(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "hpc_flows", *words], capture_output=True, text=True, check=False
-    )
+    done = _hpc_flows(*words)
     assert done.returncode == 0, done.stderr
 
 
