@@ -22,7 +22,7 @@ LIMIT = 1200
 STATEMENTS = {
     "import hpc_flows": 60,
     "from hpc_flows import flow, task, Resources": 330,
-    "import hpc_flows.jobs.run": 330,
+    "import hpc_flows.jobs.inside": 330,
 }
 
 #: What must not be loaded by these statements, with what it costs (CPU beyond bare Python).

@@ -16,7 +16,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 IMPORTS = {
     "python": "pass",
     "hpc_flows": "from hpc_flows import flow, task, Resources",
-    "hpc_flows, job side": "import hpc_flows.jobs.run",
+    "hpc_flows, job side": "import hpc_flows.jobs.inside",
     "Prefect": "from prefect import flow, task",
     "submitit": "import submitit",
 }
