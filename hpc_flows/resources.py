@@ -1,10 +1,8 @@
 """What a task asks of a cluster: the fields, their units, and how requests are merged.
 
-This module is loaded in every job, so it imports nothing (docs/reference/import-cost.md): values
-are read by hand instead of with `re`, and the class has slots instead of being a dataclass.
-
-Units are Slurm's: 1K = 1024 bytes, `16GB` = `16G` = `16GiB`; a bare number in a text is megabytes
-of memory or minutes of walltime, while an int is bytes or seconds.
+Every job loads this module, so it imports nothing: values are read by hand instead of with `re`,
+and the class has slots instead of being a dataclass. Units are Slurm's: `16GB` = `16G` = `16GiB`;
+a bare number in a text is megabytes or minutes, while an int is bytes or seconds.
 """
 
 from __future__ import annotations
@@ -18,47 +16,30 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
 #: The fields of a request, in the order in which they are described.
-FIELDS = (
-    "cpus",
-    "memory",
-    "gpus",
-    "walltime",
-    "nodes",
-    "tasks_per_node",
-    "partition",
-    "account",
-    "qos",
-    "constraint",
-    "exclusive",
-    "licenses",
-    "modules",
-    "environment",
-    "container",
-    "extra",
+FIELDS: tuple[str, ...] = (
+    *("cpus", "memory", "gpus", "walltime", "nodes", "tasks_per_node"),
+    *("partition", "account", "qos", "constraint", "exclusive", "licenses"),
+    *("modules", "environment", "container", "extra"),
 )
 
 KIB = 1024
 MIB = 1024**2
 
 _MEMORY_UNITS = {
-    "": MIB,
+    **{k + b: KIB**power for power, k in enumerate("KMGTP", 1) for b in ("", "B", "IB")},
     "B": 1,
-    **{
-        prefix + suffix: KIB ** (power + 1)
-        for power, prefix in enumerate("KMGTP")
-        for suffix in ("", "B", "IB")
-    },
+    "": MIB,
 }
 
 _TIME_UNITS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86400),
-    **dict.fromkeys(("w", "week", "weeks"), 604800),
+    **dict.fromkeys("s sec secs second seconds".split(), 1),
+    **dict.fromkeys("m min mins minute minutes".split(), 60),
+    **dict.fromkeys("h hr hrs hour hours".split(), 3600),
+    **dict.fromkeys("d day days".split(), 86400),
+    **dict.fromkeys("w week weeks".split(), 604800),
 }
 
-_SET = "hpc_flows sets it, or relies on its not being set"
+_SET = "hpc_flows decides it"
 
 #: Scheduler options that hpc_flows writes itself, and what to use instead of them in `extra`.
 #: sbatch also takes the beginning of a long option's name, so beginnings are refused as well.
@@ -71,12 +52,8 @@ _OURS = {
         ("--time -t", "use walltime="),
         ("--nodes -N", "use nodes="),
         ("--ntasks-per-node --ntasks -n", "use nodes= and tasks_per_node="),
-        ("--partition -p", "use partition="),
-        ("--account -A", "use account="),
-        ("--qos -q", "use qos="),
-        ("--constraint -C", "use constraint="),
-        ("--exclusive", "use exclusive=True"),
-        ("--licenses -L", "use licenses="),
+        ("--partition -p --account -A --qos -q --constraint -C", "use the field of that name"),
+        ("--exclusive --licenses -L", "use the field of that name"),
         ("--export --export-file", "use environment="),
         ("--array -a", "use task.map()"),
         ("--dependency -d", "give the other task's future to this task"),
@@ -153,7 +130,11 @@ class Resources:
         extra: str | Iterable[str] | None = None,
         **unknown: Never,
     ) -> None:
-        _refuse_unknown(unknown)
+        for name in unknown:
+            known = f"The resources are {', '.join(FIELDS)}."
+            raise ResourceError(
+                f"There is no resource {name!r}.{close_match(name, FIELDS)} {known}"
+            )
         put = object.__setattr__
         put(self, "cpus", _count("cpus", cpus))
         put(self, "memory", None if memory is None else parse_memory(memory))
@@ -197,11 +178,7 @@ class Resources:
         if value is None or isinstance(value, cls):
             return value
         if not hasattr(value, "keys"):
-            msg = (
-                f"resources={value!r} is not a request. Write Resources(cpus=4, memory='8GB'), "
-                "or a dict of those fields."
-            )
-            raise ResourceError(msg)
+            raise _unreadable("resources", value, "it is no request")
         return cls.from_dict(value)  # type: ignore[arg-type] # "keys" makes it a mapping
 
     @classmethod
@@ -253,9 +230,6 @@ class Resources:
         msg = f"A request does not change; use .merged({{{name!r}: ...}}) to make another one."
         raise AttributeError(msg)
 
-    def __delattr__(self, name: str) -> None:
-        self.__setattr__(name, None)
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Resources):
             return NotImplemented
@@ -265,7 +239,7 @@ class Resources:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.to_dict(),)
+        return Resources.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
         shown = {"memory": format_memory, "walltime": format_walltime}
@@ -274,36 +248,24 @@ class Resources:
         return f"Resources({', '.join(parts)})"
 
 
-def _restore(fields: dict[str, Any]) -> Resources:
-    return Resources(**fields)
-
-
 def parse_memory(value: int | str) -> int:
     """Return bytes, in whole MiB, for `"16GB"`, `"16G"`, `"4000"` (MB, as in Slurm) or an int.
 
-    Args:
-        value: a text with a unit of K, M, G, T or P (powers of 1024, `B` and `iB` may follow), a
-            text without one (megabytes), or bytes as an int.
+    Units are K, M, G, T and P, powers of 1024; `B` and `iB` may follow. An int is bytes.
 
     Raises:
         ResourceError: it cannot be read, or is less than one MiB.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise _unreadable("memory", value, "it is neither text nor a number of bytes", _MEMORY_HINT)
-    amount = value if isinstance(value, int) else _memory_of(value)
-    if amount < MIB:
-        why = f"{amount} bytes is less than one megabyte"
-        raise _unreadable("memory", value, why, _MEMORY_HINT)
-    return -(-amount // MIB) * MIB
-
-
-def _memory_of(text: str) -> int:
-    number, unit = _split(text.strip())
+        raise _unreadable("memory", value, "it is neither text nor a number of bytes")
+    number, unit = (value, "B") if isinstance(value, int) else _split(value.strip())
     factor = _MEMORY_UNITS.get(unit.strip().upper())
     if factor is None:
-        why = f"{unit.strip()!r} is not a unit of memory"
-        raise _unreadable("memory", text, why, _MEMORY_HINT)
-    return _scaled("memory", text, number, factor, _MEMORY_HINT)
+        raise _unreadable("memory", value, f"{unit.strip()!r} is not a unit of memory")
+    amount = _scaled("memory", value, str(number), factor)
+    if amount < MIB:
+        raise _unreadable("memory", value, f"{amount} bytes is less than one megabyte")
+    return -(-amount // MIB) * MIB
 
 
 def format_memory(size: int) -> str:
@@ -322,17 +284,15 @@ def format_memory(size: int) -> str:
 def parse_walltime(value: float | str | timedelta) -> int:
     """Return seconds for `"2h"`, `"1h30m"`, `"HH:MM:SS"`, `"1-00:00:00"`, an int or a timedelta.
 
-    Args:
-        value: an int or float (seconds), a timedelta, or a text: numbers with units (`s`, `m`,
-            `h`, `d`, `w` or their names), Slurm's `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`,
-            `D-HH:MM:SS`, or a bare number (minutes, as in Slurm).
+    A number is seconds. A text has units (`s`, `m`, `h`, `d`, `w` or their names), or is Slurm's
+    `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`, `D-HH:MM:SS`, or minutes without a unit.
 
     Raises:
         ResourceError: it cannot be read, or is not longer than zero.
     """
     seconds = _clock_of(value) if isinstance(value, str) else _seconds_of(value)
     if seconds <= 0:
-        raise _unreadable("walltime", value, "it must be longer than zero", _TIME_HINT)
+        raise _unreadable("walltime", value, "it must be longer than zero")
     return seconds
 
 
@@ -340,10 +300,9 @@ def _seconds_of(value: object) -> int:
     # A timedelta is known by its method: importing datetime costs a job more than a millisecond.
     total = getattr(value, "total_seconds", None)
     number = total() if total is not None else value
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise _unreadable("walltime", value, "it is no length of time", _TIME_HINT)
-    if number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN
-        raise _unreadable("walltime", value, "it is not a finite number", _TIME_HINT)
+    # A number less itself is zero, except for NaN and infinity.
+    if isinstance(number, bool) or not isinstance(number, int | float) or number - number != 0:
+        raise _unreadable("walltime", value, "it is no length of time")
     return int(-(-number // 1))
 
 
@@ -360,7 +319,7 @@ def _slurm_clock(value: str, text: str) -> int:
     days, dash, rest = text.rpartition("-")
     parts = rest.split(":")
     if len(parts) > 3 or not all(_is_digits(part) for part in (*parts, days or "0")):  # noqa: PLR2004 - hours, minutes, seconds
-        raise _unreadable("walltime", value, "it is not [days-]hours:minutes:seconds", _TIME_HINT)
+        raise _unreadable("walltime", value, "it is not [days-]hours:minutes:seconds")
     numbers = [int(part) for part in parts]
     if dash or len(numbers) == 3:  # noqa: PLR2004 - hours, minutes, seconds
         hours, minutes, seconds = (*numbers, 0, 0)[:3]
@@ -374,23 +333,21 @@ def _sum_of_units(value: str, text: str) -> int:
     while rest:
         number, rest = _split(rest)
         if not number:
-            raise _unreadable("walltime", value, f"{rest!r} is not a number", _TIME_HINT)
+            raise _unreadable("walltime", value, f"{rest!r} is not a number")
         rest = rest.lstrip()
         unit = rest[: next((i for i, c in enumerate(rest) if not c.isalpha()), len(rest))]
         if unit not in _TIME_UNITS:
-            why = f"{unit or rest!r} is not a unit of time"
-            raise _unreadable("walltime", value, why, _TIME_HINT)
-        total += _scaled("walltime", value, number, _TIME_UNITS[unit], _TIME_HINT)
+            raise _unreadable("walltime", value, f"{unit or rest!r} is not a unit of time")
+        total += _scaled("walltime", value, number, _TIME_UNITS[unit])
         rest = rest[len(unit) :].lstrip()
     return total
 
 
 def format_walltime(seconds: int) -> str:
     """Return seconds as Slurm reads them: `02:00:00`, or `1-00:00:00` from a day on."""
-    minutes, second = divmod(seconds, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    return f"{f'{days}-' if days else ''}{hour:02}:{minute:02}:{second:02}"
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
 
 
 def parse_gpus(value: int | str) -> str:
@@ -400,40 +357,40 @@ def parse_gpus(value: int | str) -> str:
         ResourceError: it cannot be read, or asks for none.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise _unreadable("gpus", value, "it is neither a number nor text", _GPU_HINT)
+        raise _unreadable("gpus", value, "it is neither a number nor text")
     text = str(value).strip().removeprefix("gpu:")
-    kind, _, number = text.rpartition(":")
+    kind, colon, number = text.rpartition(":")
     if not _is_digits(number):
-        kind, number = text, "1"
-    if kind and not (kind[0].isalnum() and _is_plain(kind, "_.-")):
-        raise _unreadable("gpus", value, f"{kind!r} is no type of GPU", _GPU_HINT)
-    if (not kind and text != number) or int(number) < 1:
-        raise _unreadable("gpus", value, "it does not ask for one or more", _GPU_HINT)
+        kind, colon, number = text, ":", "1"
+    plain = kind.replace("_", "").replace(".", "").replace("-", "")
+    if colon and not (kind[:1].isalnum() and plain.isascii() and plain.isalnum()):
+        raise _unreadable("gpus", value, f"{kind!r} is no type of GPU")
+    if int(number) < 1:
+        raise _unreadable("gpus", value, "it does not ask for one or more")
     return f"{kind}:{int(number)}" if kind else str(int(number))
 
 
-_MEMORY_HINT = "Write for example memory='32GB'."
-_TIME_HINT = "Write for example walltime='2h', '90m', '1-12:00:00' or timedelta(hours=2)."
-_GPU_HINT = "Write for example gpus=2 or gpus='a100:2', and leave gpus out for none."
+_HINTS = {
+    "resources": "Write Resources(cpus=4, memory='8GB'), or a dict of those fields.",
+    "memory": "Write for example memory='32GB'.",
+    "gpus": "Write for example gpus=2 or gpus='a100:2', and leave it out for none.",
+    "walltime": "Write for example walltime='2h', '90m', '1-12:00:00' or timedelta(hours=2).",
+    **dict.fromkeys(("cpus", "nodes", "tasks_per_node"), "Write for example 4, or leave it out."),
+    "exclusive": "Write exclusive=True.",
+    **dict.fromkeys(("licenses", "modules"), "Write for example ['one', 'two']."),
+    "environment": "Write for example environment={'OMP_NUM_THREADS': '4'}.",
+    "extra": "Write for example extra=['--reservation=course'].",
+}
 
 
-def _unreadable(field: str, value: object, why: str, hint: str) -> ResourceError:
+def _unreadable(field: str, value: object, why: str) -> ResourceError:
+    hint = _HINTS.get(field, f"Write for example {field}='name'.")
     return ResourceError(f"{field}={value!r} cannot be used: {why}. {hint}")
 
 
-def _refuse_unknown(unknown: Mapping[str, object]) -> None:
-    for name in unknown:
-        match = close_match(name, FIELDS)
-        msg = f"There is no resource {name!r}.{match} The resources are {', '.join(FIELDS)}."
-        raise ResourceError(msg)
-
-
 def _is_digits(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _is_plain(text: str, also: str) -> bool:
-    return text.isascii() and text.translate({ord(c): None for c in also}).isalnum()
+    # int() of thousands of digits fails in words of its own; no amount has that many.
+    return text.isascii() and text[:20].isdigit() and not text[20:]
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -442,11 +399,11 @@ def _split(text: str) -> tuple[str, str]:
     return text[:end], text[end:]
 
 
-def _scaled(field: str, value: str, number: str, factor: int, hint: str) -> int:
+def _scaled(field: str, value: object, number: str, factor: int) -> int:
     """Multiply without floats, which would lose bytes; a part of a unit is rounded up."""
     whole, _, part = number.partition(".")
     if not _is_digits(whole + part):
-        raise _unreadable(field, value, "it does not begin with a positive number", hint)
+        raise _unreadable(field, value, "it does not begin with a positive number")
     return int(-(-int(whole + part) * factor // 10 ** len(part)))
 
 
@@ -456,15 +413,14 @@ def _count(field: str, value: object) -> int | None:
     if isinstance(value, str) and _is_digits(value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        hint = f"Write for example {field}=4, and leave {field} out for the cluster's default."
-        raise _unreadable(field, value, "it is not a whole number of 1 or more", hint)
+        raise _unreadable(field, value, "it is not a whole number of 1 or more")
     return value
 
 
 def _flag(field: str, value: object) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise _unreadable(field, value, "it is neither True nor False", f"Write {field}=True.")
+    raise _unreadable(field, value, "it is neither True nor False")
 
 
 def _word(field: str, value: object) -> str | None:
@@ -473,65 +429,54 @@ def _word(field: str, value: object) -> str | None:
     # Accounts are numbers at some sites, and files of settings give them as such.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str) or not _is_word(value):
+    # These words end up in the script's header, where a quote or line's end begins something else.
+    plain = isinstance(value, str) and value.isprintable() and not set(value) & set(" \"'\\`")
+    if not plain or not value:
         why = "it is not one word of text without blanks, quotes or backslashes"
-        raise _unreadable(field, value, why, f"Write for example {field}='name'.")
-    return value
-
-
-def _is_word(text: str) -> bool:
-    # These words end up in the script's header, where a line's end or a quote would begin another
-    # option.
-    return bool(text) and text.isprintable() and not any(c in " \"'\\`" for c in text)
+        raise _unreadable(field, value, why)
+    return str(value)
 
 
 def _names(field: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
     items = value.replace(",", " ").split() if isinstance(value, str) else _listed(field, value)
     return tuple([_word(field, item) or "" for item in items])
 
 
-def _listed(field: str, value: object) -> list[Any]:
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(value)
-    hint = f"Write for example {field}=['one', 'two']."
-    raise _unreadable(field, value, "it is neither text nor a list of texts", hint)
+def _listed(field: str, value: object) -> tuple[Any, ...]:
+    if value is None or isinstance(value, list | tuple):
+        return tuple(value or ())
+    raise _unreadable(field, value, "it is neither text nor a list of texts")
 
 
 def _variables(value: Mapping[str, str | float] | None) -> tuple[tuple[str, str], ...]:
     if value is None:
         return ()
-    hint = "Write for example environment={'OMP_NUM_THREADS': '4'}."
     if not hasattr(value, "items"):
-        raise _unreadable("environment", value, "it is not a mapping of names to texts", hint)
+        raise _unreadable("environment", value, "it is not a mapping of names to texts")
     for name, text in value.items():
         if not (isinstance(name, str) and name.isascii() and name.isidentifier()):
-            raise _unreadable("environment", name, "it cannot be a variable's name", hint)
+            raise _unreadable("environment", name, "it cannot be a variable's name")
         if isinstance(text, bool) or not isinstance(text, str | int | float) or "\0" in str(text):
-            raise _unreadable("environment", {name: text}, "the value is not text", hint)
+            raise _unreadable("environment", {name: text}, "the value is not text")
     return tuple(sorted((name, str(text)) for name, text in value.items()))
 
 
 def _options(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    options = [value] if isinstance(value, str) else _listed("extra", value)
+    options = (value,) if isinstance(value, str) else _listed("extra", value)
     for option in options:
         _check_option(option)
-    return tuple(options)
+    return options
 
 
 def _check_option(option: object) -> None:
-    hint = "Write for example extra=['--reservation=course']."
-    if not isinstance(option, str) or not option.isprintable() or len(option.strip("-")) < 1:
-        raise _unreadable("extra", option, "it is not one line of text", hint)
+    if not isinstance(option, str) or not option.isprintable() or not option.strip("-"):
+        raise _unreadable("extra", option, "it is not one line of text")
     if not option.startswith("-"):
-        raise _unreadable("extra", option, "an option begins with a dash", hint)
+        raise _unreadable("extra", option, "an option begins with a dash")
     name = option.replace("=", " ").split()[0] if option.startswith("--") else option[:2]
     for ours, instead in _OURS.items():
         if ours == name or (name.startswith("--") and ours.startswith(name)):
-            raise _unreadable("extra", option, f"{ours} is not for `extra`", f"Instead: {instead}.")
+            raise _unreadable("extra", option, f"{ours} is not for it; {instead}")
 
 
 def _plural(word: str) -> Any:
@@ -546,12 +491,9 @@ _DESCRIBED: dict[str, Any] = {
     "nodes": _plural("node"),
     "tasks_per_node": lambda v: f"{_plural('task')(v)} per node",
     "exclusive": lambda v: "exclusive" if v else "shared",
-    "licenses": lambda v: "licenses " + ",".join(v),
-    "modules": lambda v: "modules " + ",".join(v),
-    "environment": lambda v: "environment " + ",".join(v),
     "extra": " ".join,
     **{
-        name: lambda v, name=name: f"{name} {v}"
-        for name in ("partition", "account", "qos", "constraint", "container")
+        name: lambda v, name=name: f"{name} {v if isinstance(v, str) else ','.join(v)}"
+        for name in (*FIELDS[6:10], "licenses", "modules", "environment", "container")
     },
 }

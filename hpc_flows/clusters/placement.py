@@ -132,12 +132,12 @@ class Site:
         automatic = [partition for partition in fitting if partition.automatic]
         if automatic:
             return min(automatic, key=lambda partition: partition.smallness())
-        head = f"The request ({asked.describe()}) does not fit {self.name}: "
+        msg = f"The request ({asked.describe()}) does not fit {self.name}: "
+        msg += self._why_nowhere(asked)
         if fitting:
-            names = " or ".join(repr(partition.name) for partition in fitting)
-            msg = f"{head}it fits only in {names}, which must be named with partition=."
-            raise DoesNotFit(msg)
-        raise DoesNotFit(head + self._why_nowhere(asked))
+            names = " and ".join(partition.name for partition in fitting)
+            msg += f" It fits partition {names}, only taken when named with partition=."
+        raise DoesNotFit(msg)
 
     def _fitting(self, asked: Resources) -> list[Partition]:
         return [p for p in self.partitions.values() if not self._problems(p, asked)]
