@@ -109,13 +109,13 @@ def ls(as_json: bool) -> None:  # noqa: FBT001 - click gives flags as they are
 
 
 def _row(name: str, active: str | None) -> dict[str, Any]:
-    row = {"name": name, "active": name == active, "error": None}
+    row: dict[str, Any] = {"name": name, "active": name == active, "error": None}
     try:
         found = Cluster.load(name)
     except HpcFlowsError as error:
         # One broken profile must not hide the others.
-        none = {"title": "", "scheduler": "", "partitions": [], "verified_on": None, "file": ""}
-        return {**row, **none, "error": str(error)}
+        row |= {"title": "", "scheduler": "", "partitions": [], "verified_on": None, "file": ""}
+        return {**row, "error": str(error)}
     return {
         **row,
         "title": found.title,
@@ -174,12 +174,10 @@ def _limits(found: Cluster) -> Iterator[tuple[str, str]]:
         yield "largest array", count(found.limits.max_array_size, "element")
     if found.limits.max_submitted:
         yield "most submitted", count(found.limits.max_submitted, "job")
-    poll = found.poll
-    yield (
-        "queue is asked",
-        f"after {duration(poll.first)}, then every {duration(poll.interval)}"
-        f" (at rest: {duration(poll.slowest)})",
+    first, next_, slowest = map(
+        duration, (found.poll.first, found.poll.interval, found.poll.slowest)
     )
+    yield "queue is asked", f"after {first}, then every {next_} (at rest: {slowest})"
 
 
 def _print_partitions(found: Cluster) -> None:
@@ -200,7 +198,7 @@ def _partition_row(partition: Partition) -> tuple[str, ...]:
     return (
         partition.name,
         "-" if walltime is None else format_walltime(walltime),
-        str(most or "-") if least == 1 or least == most else f"{least}-{most or ''}",
+        str(most or "-") if least in {1, most} else f"{least}-{most or ''}",
         str(partition.cpus_per_node or "-"),
         size(partition.memory_per_node),
         ", ".join(f"{kind or 'gpu'}:{n}" for kind, n in partition.gpus.items()) or "-",

@@ -83,7 +83,7 @@ def check(name: str | None, as_json: bool) -> int:  # noqa: FBT001 - click gives
 
 
 def _print(made: Check) -> None:
-    glyphs = "✓!✗" if is_unicode(console()) else "+!x"  # noqa: RUF001 - a cross
+    glyphs = "✓!✗" if is_unicode(console()) else "+!x"
     glyph, colour = {
         Verdict.GOOD: (glyphs[0], "green"),
         Verdict.WARNING: (glyphs[1], "yellow"),

@@ -7,6 +7,8 @@ times as long as the look took.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 import threading
@@ -20,6 +22,7 @@ from hpc_flows.cli.tally import STYLES, Tally, by_task, tally
 from hpc_flows.cli.terminal import console, duration, is_unicode
 from hpc_flows.journal.reader import JournalReader
 from hpc_flows.journal.replay import RunView
+from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +73,46 @@ class Follower:
         return bool(events)
 
 
+class _Newcomers:
+    """Finds the folder of the run that this process begins.
+
+    The engine tells nobody that it begins a run but the file system, as it tells everybody.
+    """
+
+    def __init__(self, home: str) -> None:
+        self._runs = os.path.join(home, "runs")
+        self._known = set(self._names())
+
+    def find(self) -> str | None:
+        """Return the folder of the first run that this process began since then, if any."""
+        for name in sorted(set(self._names()) - self._known):
+            folder = os.path.join(self._runs, name)
+            owner = _owner(folder)
+            if owner == (os.uname().nodename, os.getpid()):
+                return folder
+            if owner is not None:
+                self._known.add(name)
+        return None
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self._runs)
+        except OSError:  # the first run makes the folder; the engine tells what is wrong with it
+            return []
+
+
+def _owner(folder: str) -> tuple[str, int] | None:
+    """Return the host and process that began a run; None while its run.json is not there."""
+    try:
+        with open(os.path.join(folder, "run.json"), "rb") as file:
+            facts = json.load(file)
+        return facts["host"], facts["pid"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 class Progress:
-    """Shows a run's progress for the length of a `with` block.
+    """Shows the progress of the run that is begun in a `with` block.
 
     Args:
         title: what is run, such as `census on afton`.
@@ -81,6 +122,7 @@ class Progress:
     def __init__(self, title: str, *, live: bool | None = None) -> None:
         self.title = title
         self.follower: Follower | None = None
+        self._newcomers = _Newcomers(get_settings().home)
         self.began = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -90,14 +132,9 @@ class Progress:
         else:
             self._display = _Lines(self)
 
-    def begin(self, run_dir: str) -> None:
-        """Follow the run in this folder; a second call does nothing."""
-        if self.follower is None:
-            self.follower = Follower(run_dir)
-            self._thread.start()
-
     def __enter__(self) -> Self:
         self._display.open()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -107,19 +144,22 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        if self.follower is not None:
-            self.follower.catch_up()
+        self._thread.join()
+        self._look()
         self._display.close()
 
     def _watch(self) -> None:
         rest = 0.05
         while not self._stop.wait(rest):
             began = time.thread_time()
-            changed = self.follower is not None and self.follower.catch_up()
-            self._display.show(changed=changed)
+            self._display.show(changed=self._look())
             rest = max(_PERIOD, (time.thread_time() - began) * _REST)
+
+    def _look(self) -> bool:
+        if self.follower is None:
+            folder = self._newcomers.find()
+            self.follower = None if folder is None else Follower(folder)
+        return self.follower is not None and self.follower.catch_up()
 
     @property
     def view(self) -> RunView | None:
@@ -190,7 +230,7 @@ class _Table(_Display):
         """Start drawing; stdout and stderr are printed above the table from here on."""
         self._live.start()
         self._real = sys.stderr
-        sys.stderr = _Filtered(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = _Filtered(sys.stderr)
 
     def show(self, *, changed: bool) -> None:
         """Draw anew when something has changed, and once a second for the clock."""

@@ -32,6 +32,12 @@ _DAY = 86400.0
 _BAD = frozenset({"FAILED", "CRASHED"})
 _LEAST_DRAWING = 16
 
+#: Tasks that are drawn; more would scroll away.
+_MOST_TASKS = 24
+
+#: Columns to the right of the drawing, for " ≤1000 running ✗12" beside curves and " ✗" beside bars.
+_BESIDE_CURVES, _BESIDE_BARS = 18, 3
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -56,12 +62,14 @@ def lane(run: TaskRunView, now: float) -> Lane:
     """Return a task run's lane; what has not ended goes on until `now`."""
     spans: list[Span] = []
     history = sorted(run.history, key=lambda entry: entry[0])
+    if not history:
+        return Lane(run.task, run.name, ())
     ends = [entry[0] for entry in history[1:]] + [now]
     for (start, type_, name), end in zip(history, ends, strict=True):
         kind = _QUEUED if name == "InfrastructurePending" else _NEWS.get(type_)
         if kind is not None and end > start:
             spans.append(Span(start, end, kind))
-    ending = "" if history and history[-1][1] in _NEWS else (history[-1][1] if history else "")
+    ending = "" if history[-1][1] in _NEWS else history[-1][1]
     return Lane(run.task, run.name, tuple(spans), ending)
 
 
@@ -81,10 +89,16 @@ def draw(
         return []
     picture = _Picture(lanes, width, unicode=unicode)
     lines = [picture.axis()]
-    for task, members in _by_task(lanes).items():
+    groups = _by_task(lanes)
+    for task, members in list(groups.items())[:_MOST_TASKS]:
         many = len(members) > BARS_PER_TASK
         lines += picture.curves(task, members) if many else picture.bars(task, members)
-    return [*lines, picture.legend()]
+    if len(groups) > _MOST_TASKS:
+        lines.append(Text(f"and {len(groups) - _MOST_TASKS} tasks more", style="dim"))
+    lines.append(picture.legend())
+    for line in lines:
+        line.truncate(max(width, 1))
+    return lines
 
 
 def _by_task(lanes: Sequence[Lane]) -> Mapping[str, list[Lane]]:
@@ -104,21 +118,26 @@ class _Picture:
         self.start = min(span.start for each in lanes for span in each.spans)
         end = max(span.end for each in lanes for span in each.spans)
         self.length = max(end - self.start, 1e-3)
-        longest = max(len(text) for text in _labels(lanes))
-        self.label = max(min(longest, width - _LEAST_DRAWING - 8, 32), 4)
-        self.columns = max(width - self.label - 8, _LEAST_DRAWING)
+        groups = _by_task(lanes)
+        has_curves = any(len(members) > BARS_PER_TASK for members in groups.values())
+        self.margin = _BESIDE_CURVES if has_curves else _BESIDE_BARS
+        longest = max(len(text) for text in _labels(groups))
+        self.label = max(min(longest, width - _LEAST_DRAWING - self.margin, 32), 4)
+        self.columns = max(width - self.label - self.margin - 1, _LEAST_DRAWING)
 
     def axis(self) -> Text:
         """Return the line of times since the first event."""
         step = next((s for s in _STEPS if self._columns_of(s) >= 10), _DAY)  # noqa: PLR2004 - room for "12 m 30 s"
-        marks = [" "] * (self.columns + 8)
+        marks = [" "] * (self.columns + self.margin)
         at = 0.0
         while at <= self.length:
             text = _mark(at)
             place = round(self._columns_of(at))
             marks[place : place + len(text)] = text
             at += step
-        return self._line("", "".join(marks)[: self.columns + 7].rstrip(), "dim", edge=" ")
+        return self._line(
+            "", "".join(marks)[: self.columns + self.margin].rstrip(), "dim", edge=" "
+        )
 
     def bars(self, task: str, members: Sequence[Lane]) -> list[Text]:
         """Return one line for each run of a task."""
@@ -147,7 +166,8 @@ class _Picture:
             if not peak:
                 continue
             lines.append(self._line(label, shape, _STYLES[kind]))
-            lines[-1].append(f" ≤{peak}" if self.levels is _CURVE_BLOCKS else f" <={peak}", "dim")
+            most = f" ≤{peak}" if self.levels is _CURVE_BLOCKS else f" <={peak}"
+            lines[-1].append(f"{most} {kind}", "dim")
             label = ""
         if failed and lines:
             lines[-1].append(f" {self.glyphs['failed']}{failed}", STATE_STYLES["FAILED"])
@@ -184,8 +204,7 @@ class _Picture:
         return min(int(self._columns_of(moment - self.start)), self.columns - 1)
 
 
-def _labels(lanes: Sequence[Lane]) -> list[str]:
-    groups = _by_task(lanes)
+def _labels(groups: Mapping[str, Sequence[Lane]]) -> list[str]:
     return [
         label
         for task, members in groups.items()
