@@ -39,7 +39,6 @@ class Cluster:
         contact: who answers for the profile.
         verified_on: when its facts were last checked.
         scheduler: `slurm`, or `package.module:Class`.
-        scheduler_name: what the scheduler calls the cluster; None when not known.
         transport: `local`.
         path: folders to put in front of PATH for scheduler commands, filled in.
         start: command that starts the scheduler where it does not answer, filled in; or empty.
@@ -70,7 +69,6 @@ class Cluster:
     contact: str = ""
     verified_on: date | None = None
     scheduler: str = "slurm"
-    scheduler_name: str | None = None
     transport: str = "local"
     path: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
@@ -169,21 +167,25 @@ class Cluster:
         limits = replace(self.limits, max_array_size=smallest)
         return replace(self.with_live_partitions(info.partitions.values()), limits=limits)
 
-    def differences(self, info: Any) -> list[str]:
-        """Return, in sentences, where the profile contradicts a `schedulers.base.SchedulerInfo`."""
-        live = {name: Partition.from_live(found) for name, found in info.partitions.items()}
-        top = [
-            ("scheduler_name", self.scheduler_name, info.cluster or None),
-            ("limits.max_array_size", self.limits.max_array_size, info.max_array_size),
-        ]
+    def differences(self, partitions: Iterable[Any]) -> list[str]:
+        """Return, in sentences, where the profile contradicts what the scheduler says.
+
+        Args:
+            partitions: objects like `schedulers.base.PartitionInfo`.
+        """
+        live = {info.name: Partition.from_live(info) for info in partitions}
         gone = [
             f"partitions.{name} is in the profile and not on the cluster."
             for name in self.partitions
             if name not in live
         ]
         both = [(mine, live[name]) for name, mine in self.partitions.items() if name in live]
-        limits = [pair for mine, theirs in both for pair in _limit_pairs(mine, theirs)]
-        return _contradictions(top) + gone + _contradictions(limits)
+        pairs = [pair for mine, theirs in both for pair in _limit_pairs(mine, theirs)]
+        return gone + [
+            f"{name} is {said} in the profile and {found} on the cluster."
+            for name, said, found in pairs
+            if said is not None and found is not None and said != found
+        ]
 
     def warnings(self, today: date | None = None) -> tuple[str, ...]:
         """Return, in sentences, what a user of this cluster should hear before relying on it."""
@@ -294,11 +296,3 @@ def _limit_pairs(mine: Partition, live: Partition) -> list[tuple[str, Any, Any]]
 
 def _said(value: int | None, say: Callable[[int], str]) -> str | None:
     return None if value is None else say(value)
-
-
-def _contradictions(pairs: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    return [
-        f"{name} is {said} in the profile and {found} on the cluster."
-        for name, said, found in pairs
-        if said is not None and found is not None and said != found
-    ]

@@ -89,11 +89,7 @@ def _required(value: Any) -> tuple[str, ...]:
 
 
 def _defaults(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        msg = "it must be a table of resources"
-        raise ValueError(msg)  # noqa: TRY004 - read as a wrong value of a file, like the others
-    Resources.from_dict(value)
-    return dict(value)
+    return Resources.from_dict(value).to_dict()
 
 
 def _nodes(value: Any) -> list[dict[str, Any]]:
@@ -126,6 +122,7 @@ _NODE: dict[str, Reader] = {
     "gpus": _any_text,
     "features": _texts,
     "partitions": _texts,
+    "weight": _count,
 }
 
 _PARTITION: dict[str, Reader] = {
@@ -157,7 +154,6 @@ PROFILE: dict[str, Any] = {
     "contact": _text,
     "verified_on": _day,
     "scheduler": _scheduler,
-    "scheduler_name": _text,
     "transport": _one_of("local"),
     "path": _texts,
     "start": _texts,
@@ -208,9 +204,15 @@ PROFILE: dict[str, Any] = {
     "provenance": {"*": _text},
     "mock": {
         "version": _text,
-        "cluster": _text,
         "accounts": _texts,
+        "default_account": _text,
+        "spent_accounts": _texts,
         "accounting": _flag,
+        "requeue": _flag,
+        "max_jobs": _count,
+        "licenses": _texts,
+        "qos": {"*": dict.fromkeys(("priority", "max_wall", "max_jobs", "max_submit"), _count)},
+        "timings": {"*": _amount},
         "nodes": _nodes,
     },
 }
