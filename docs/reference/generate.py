@@ -1,0 +1,147 @@
+"""Write the pages of the reference that list what the code knows (`make docs`).
+
+tests/test_docs.py fails when a page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpc_flows.cli.main import cli
+from hpc_flows.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpc_flows.settings import Setting
+
+HERE = Path(__file__).parent
+
+MARK = "<!-- written by generate.py: change the code, then run `make docs` -->"
+
+SETTINGS_PAGE = """\
+# Settings
+
+{mark}
+
+A setting is taken from the first of these that has it:
+
+1. the environment variable;
+2. the active profile in `profiles.toml` in the home folder: `hpc-flows config set NAME VALUE`
+   writes it, `hpc-flows config unset NAME` takes it out;
+3. the default.
+
+`HPC_FLOWS_PROFILE` picks the profile. `hpc-flows config view` shows every setting, its value and
+where it came from. A name that does not exist is refused with the nearest that does.
+
+| setting | variable | value | default | what it does |
+|---|---|---|---|---|
+{rows}
+
+## Other variables
+
+| variable | what it does |
+|---|---|
+| `HPC_FLOWS_PROFILE` | name of the profile whose settings are in force |
+| `HPC_FLOWS_CLUSTER_PATH` | folders with cluster profiles of your own, separated by `:` |
+| `HPC_FLOWS_DEBUG` | `1`: errors on the command line come with their traceback |
+"""
+
+CLI_PAGE = """\
+# The command line
+
+{mark}
+
+`hpc-flows` is the only command that is installed. `-h` or `--help` helps on each of its commands;
+a typo is answered with the nearest name; `hpc-flows completion` prints what your shell needs to
+complete names. Every command takes `--debug`, which shows the traceback of an error.
+
+{index}
+
+{sections}
+"""
+
+
+def setting_row(setting: Setting) -> str:
+    """Return a setting's line of the table."""
+    kind = " ".join(f"`{word}`" for word in setting.choices) or setting.kind
+    default = "not set" if setting.default is None else f"`{setting.default}`"
+    return f"| `{setting.name}` | `{setting.variable}` | {kind} | {default} | {setting.doc} |"
+
+
+def settings_page() -> str:
+    """Return docs/reference/settings.md."""
+    return SETTINGS_PAGE.format(mark=MARK, rows="\n".join(map(setting_row, SETTINGS)))
+
+
+def commands(
+    command: click.Command, path: tuple[str, ...] = ("hpc-flows",)
+) -> Iterator[tuple[str, click.Command]]:
+    """Return a command and all below it, with their names as they are typed."""
+    yield " ".join(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            if found is not None and not found.hidden:
+                yield from commands(found, (*path, name))
+
+
+def text_of(command: click.Command) -> str:
+    """Return a command's help as Markdown: click's unwrapped blocks become code."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    return "\n\n".join(
+        f"```\n{inspect.cleandoc(each.removeprefix(chr(8)).strip(chr(10)))}\n```"
+        if each.startswith("\b")
+        else each
+        for each in paragraphs
+    )
+
+
+def option_row(option: click.Option) -> str:
+    """Return an option's line of a command's table."""
+    names = ", ".join((*option.opts, *option.secondary_opts))
+    value = "" if option.is_flag or option.count else f" {option.make_metavar(_context)}"
+    text = re.sub(r"\s+", " ", option.help or "").replace("|", "\\|")
+    return f"| `{names}{value}` | {text} |"
+
+
+_context = click.Context(cli)
+
+
+def section(name: str, command: click.Command) -> str:
+    """Return a command's part of the page."""
+    usage = command.collect_usage_pieces(click.Context(command, info_name=name))
+    lines = [f"## `{name}`", "", text_of(command), "", f"```\n{name} {' '.join(usage)}\n```"]
+    options = [
+        param
+        for param in command.params
+        if isinstance(param, click.Option) and not param.hidden and param.name != "debug"
+    ]
+    if options:
+        lines += ["", "| option | |", "|---|---|", *map(option_row, options)]
+    return "\n".join(lines)
+
+
+def cli_page() -> str:
+    """Return docs/reference/cli.md."""
+    known = list(commands(cli))
+    index = "\n".join(
+        f"- [`{name}`](#{name.replace(' ', '-')}): {command.get_short_help_str(limit=90)}"
+        for name, command in known[1:]
+    )
+    sections = "\n\n".join(section(name, command) for name, command in known)
+    return CLI_PAGE.format(mark=MARK, index=index, sections=sections)
+
+
+PAGES = {"settings.md": settings_page, "cli.md": cli_page}
+
+
+if __name__ == "__main__":
+    for page, write in PAGES.items():
+        (HERE / page).write_text(write())
