@@ -9,6 +9,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: The real Slurm of `make test`: the fixture `slurm_site`, and what becomes of tests without it.
+pytest_plugins = ["slurm_site.fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -1,0 +1,149 @@
+"""What `make test` and `make bench` do: run as a plain user, on a real Slurm where possible."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from slurm_site import control, install
+from slurm_site.configuration import Layout
+from slurm_site.processes import SiteError, adopt_orphans, descendants, end_all
+from slurm_site.site import Site
+from slurm_site.workplace import ROOT, Workplace, find_python, must, say, venv_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The newest Python that is supported; the oldest is Debian's own, which runs everything.
+_NEWEST = "3.13"
+
+#: What the newest Python runs: all that needs no real Slurm.
+_NEWEST_TESTS = ("tests/unit", "tests/conformance", "tests/test_architecture.py")
+
+_DEBIAN_PYTHON = Path("/usr/bin/python3")
+
+
+def run(what: str, arguments: Sequence[str]) -> int:
+    """Run the tests or the bench; return the exit status.
+
+    Args:
+        what: `test` or `bench`.
+        arguments: go to pytest, or to the bench.
+    """
+    why_not = install.possible()
+    if why_not:
+        return _run_here(what, why_not, arguments)
+    install.install()
+    adopt_orphans()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    folder = Path(tempfile.mkdtemp(prefix="hpc-flows-test-", dir="/tmp"))
+    try:
+        return _run_at(folder, what, arguments)
+    finally:
+        _clear(folder)
+
+
+def _run_here(what: str, why_not: str, arguments: Sequence[str]) -> int:
+    """Run what needs no site, in the environment that make has made."""
+    python = str(ROOT / ".venv" / "bin" / "python")
+    say(f"{why_not}, so nothing is run against a real Slurm: tests marked `slurm` are skipped.")
+    say(f"as root on Debian, `make {what}` installs Slurm, starts it, and ends it.")
+    argv = _argv(what, python, arguments)
+    if what == "bench" and shutil.which("sbatch") is None:
+        argv.append("--no-slurm")
+    return subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def _run_at(folder: Path, what: str, arguments: Sequence[str]) -> int:
+    base = int(os.environ.get("HPC_FLOWS_TEST_PORT_BASE", "17200"))
+    layout = Layout(folder / "slurm", port_base=base)
+    site = Site(layout)
+    folder.chmod(0o755)
+    site.make_users()
+    place = Workplace(folder / layout.user, layout.user)
+    place.make()
+    with ExitStack() as stack:
+        making = _start_making(place, "venv", _DEBIAN_PYTHON)
+        stack.callback(site.down)
+        site.up()
+        say(f"a real Slurm is up in {layout.folder}, ports from {base}")
+        listens = stack.enter_context(control.serving(site))
+        if what == "test" and not arguments:
+            _test_newest(place)
+        must(making, "making the environment", _log(place, "venv"))
+        env = {
+            "SLURM_CONF": str(layout.conf),
+            "HPC_FLOWS_TEST_SLURM": str(layout.folder),
+            "HPC_FLOWS_TEST_CONTROL": str(listens),
+            "HPC_FLOWS_BENCH_HOME": _cache(layout.user),
+        }
+        python = place.folder / "venv" / "bin" / "python"
+        return place.start(_argv(what, str(python), arguments), env).wait()
+
+
+def _test_newest(place: Workplace) -> None:
+    """Run the tests that need no Slurm on the newest Python, if there is one.
+
+    Raises:
+        SiteError: they failed.
+    """
+    found = find_python(_NEWEST, place)
+    if isinstance(found, str):
+        say(f"not tested on Python {_NEWEST}: {found}")
+        return
+    name = f"venv-{_NEWEST}"
+    must(_start_making(place, name, found), f"the environment for {found}", _log(place, name))
+    say(f"first, what needs no Slurm, on Python {_NEWEST}")
+    argv = _argv("test", str(place.folder / name / "bin" / "python"), _NEWEST_TESTS)
+    # Here the tests against Slurm are skipped, CI or not: the next run has them.
+    if place.start(argv, {"CI": ""}).wait() != 0:
+        raise SiteError(f"tests failed on Python {_NEWEST}; see above")
+    say("now all, on Debian's Python")
+
+
+def _argv(what: str, python: str, arguments: Sequence[str]) -> list[str]:
+    module = {"test": "pytest", "bench": "tests.benchmarks"}[what]
+    return [python, "-m", module, *arguments]
+
+
+def _start_making(place: Workplace, name: str, python: Path) -> subprocess.Popen[bytes]:
+    return place.start(venv_command(python, place.folder / name), log=_log(place, name))
+
+
+def _log(place: Workplace, name: str) -> Path:
+    return place.folder / f"{name}.log"
+
+
+def _cache(user: str) -> str:
+    """Return where the bench keeps its peers' environment from one run to the next."""
+    return str(Path(pwd.getpwnam(user).pw_dir) / ".cache" / "hpc-flows-bench")
+
+
+def _clear(folder: Path) -> None:
+    """End whatever is left of this run, and take its folder away."""
+    end_all(descendants(os.getpid()))
+    for mount in _mounts_below(folder):
+        subprocess.run(["/bin/umount", "--lazy", mount], check=False)
+    # Kept for who wants to look into a failure.
+    if os.environ.get("HPC_FLOWS_TEST_KEEP"):
+        say(f"kept {folder}")
+    elif not _mounts_below(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    places = (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines())
+    return [place for place in places if place.startswith(f"{folder}/")]
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
