@@ -1,0 +1,250 @@
+"""Which runs there are, and which one a person means.
+
+There is no index on disk that could be wrong: the folders are the list. A run is summed up from
+its `run.json` and the end of its driver's journal.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from json import loads
+from typing import TYPE_CHECKING, Any
+
+from hpc_flows.exceptions import JournalError, UnknownRun, close_match
+from hpc_flows.journal.event import DRIVER
+from hpc_flows.journal.reader import decode
+from hpc_flows.journal.views import FlowRunView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpc_flows.journal.event import Event
+
+#: Bytes at the end of a driver's journal in which the root flow's last state is looked for first.
+_TAIL = 64 * 1024
+
+#: Fewest characters of an id that are taken for its beginning.
+_SHORTEST = 4
+
+#: How many runs an error names.
+_NAMED = 5
+
+#: Word for the run that was made last.
+LATEST = "latest"
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """A run in a list of runs.
+
+    Attributes:
+        id, name, flow: of the root flow run.
+        path: the run's folder.
+        created, started, ended: seconds since 1970, or None.
+        state_type, state_name, message: of the root flow run, or None.
+        host, pid: where the driver runs or ran.
+        alive: whether the driver still runs; None when that cannot be told from here, because
+            it was started on another machine.
+    """
+
+    id: str
+    path: str
+    name: str = ""
+    flow: str = ""
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    state_type: str | None = None
+    state_name: str | None = None
+    message: str | None = None
+    host: str = ""
+    pid: int | None = None
+    alive: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it JSON-safe."""
+        return asdict(self)
+
+
+def list_runs(home: str) -> list[RunSummary]:
+    """Return all runs under a home, the newest first; none when there is no home yet.
+
+    Raises:
+        JournalError: the home cannot be read.
+    """
+    runs = [summarise(path) for path in _folders(home)]
+    return sorted(runs, key=lambda run: (run.created or 0.0, run.id), reverse=True)
+
+
+def find_run(home: str, wanted: str) -> str:
+    """Return the folder of the run that a person means.
+
+    Args:
+        home: the setting `home`.
+        wanted: an id, the beginning of one (4 characters or more), a name (of several runs of
+            one name the newest is meant), or `latest`.
+
+    Raises:
+        UnknownRun: there is none, or an id's beginning fits several.
+        JournalError: the home cannot be read.
+    """
+    paths = {os.path.basename(path): path for path in _folders(home)}
+    if wanted in paths:
+        return paths[wanted]
+    begun = [path for id_, path in paths.items() if _begins(id_, wanted)]
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        raise UnknownRun(_ambiguous(wanted, begun))
+    known = [_facts(path) for path in paths.values()]
+    known.sort(key=lambda facts: facts["created"])
+    named = [facts for facts in known if wanted in (facts["name"], LATEST)]
+    if not named:
+        raise UnknownRun(_unknown(home, wanted, known))
+    return str(named[-1]["path"])
+
+
+def summarise(run_dir: str) -> RunSummary:
+    """Sum a run up, reading no more of it than needed; what is damaged is left out."""
+    facts = _facts(run_dir)
+    summary = RunSummary(
+        facts["id"],
+        run_dir,
+        facts["name"],
+        facts["flow"],
+        created=facts["created"] or None,
+        host=facts["host"],
+        pid=facts["pid"],
+        alive=_is_alive(facts["host"], facts["pid"]),
+    )
+    root = _root(run_dir, summary.id)
+    summary.started = root.started or summary.created
+    summary.ended = root.ended
+    summary.state_type = root.state_type
+    summary.state_name = root.state_name
+    summary.message = root.message
+    return summary
+
+
+def _folders(home: str) -> list[str]:
+    folder = os.path.join(os.path.expanduser(home), "runs")
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        msg = (
+            f"The runs cannot be listed: {folder}: {error.strerror}. Set HPC_FLOWS_HOME to a "
+            f"folder that you may read."
+        )
+        raise JournalError(msg) from error
+
+
+def _facts(run_dir: str) -> dict[str, Any]:
+    """Return what `run.json` says, with each field there and of its type."""
+    try:
+        with open(os.path.join(run_dir, "run.json"), "rb") as file:
+            found = loads(file.read())
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ):  # being made, or damaged: the folder's name is left
+        found = {}
+    if not isinstance(found, dict):
+        found = {}
+    created, pid = found.get("created"), found.get("pid")
+    return {
+        "path": run_dir,
+        "id": os.path.basename(run_dir),
+        "name": str(found.get("name", "")),
+        "flow": str(found.get("flow", "")),
+        "host": str(found.get("host", "")),
+        "created": float(created) if isinstance(created, int | float) else 0.0,
+        "pid": pid if isinstance(pid, int) else None,
+    }
+
+
+def _root(run_dir: str, run_id: str) -> FlowRunView:
+    view = FlowRunView(run_id)
+    for path in _drivers(run_dir):
+        for event in _ends(path, run_id):
+            try:
+                view.change(event)
+            except (KeyError, TypeError, ValueError):  # says nonsense, as replay counts it
+                continue
+    return view
+
+
+def _drivers(run_dir: str) -> list[str]:
+    folder = os.path.join(run_dir, "journal")
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [os.path.join(folder, n) for n in names if n.startswith(DRIVER) and n.endswith(".jsonl")]
+
+
+def _ends(path: str, run_id: str) -> list[Event]:
+    """Return the first and the last states of the flow run in a driver's journal."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(_TAIL)
+            if size > 2 * _TAIL:
+                file.seek(size - _TAIL)
+                file.readline()  # the rest of a line whose beginning is not in sight
+            tail = file.read()
+    except OSError:
+        return []
+    return list(_states(head + tail if size <= 2 * _TAIL else head + b"\n" + tail, run_id))
+
+
+def _states(text: bytes, run_id: str) -> Iterator[Event]:
+    mark = run_id.encode()
+    for line in text.split(b"\n"):
+        if mark not in line or b'"kind":"state"' not in line:
+            continue
+        try:
+            event = decode(line)
+        except ValueError:
+            continue
+        if event.data.get("id") == run_id and event.data.get("subject") == "flow":
+            yield event
+
+
+def _is_alive(host: str, pid: int | None) -> bool | None:
+    if pid is None or host != os.uname().nodename:
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's: the number was given away again
+        return False
+    return True
+
+
+def _begins(id_: str, wanted: str) -> bool:
+    return len(wanted) >= _SHORTEST and id_.startswith(wanted)
+
+
+def _ambiguous(wanted: str, paths: list[str]) -> str:
+    ids = sorted(os.path.basename(path) for path in paths)
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return (
+        f"{wanted!r} is the beginning of {len(ids)} runs' ids: {', '.join(ids[:_NAMED])}{more}. "
+        f"Give more of the one that you mean."
+    )
+
+
+def _unknown(home: str, wanted: str, known: list[dict[str, Any]]) -> str:
+    if not known:
+        return f"There is no run {wanted!r}: {home} has no runs yet. Start one, then ask again."
+    names = [text for facts in known for text in (facts["name"], facts["id"]) if text]
+    return (
+        f"There is no run {wanted!r} in {home}.{close_match(wanted, names)} `hpc-flows runs ls` "
+        f"lists the {len(known)} that there are."
+    )
