@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -211,6 +212,17 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 def test_every_name_of_the_package_can_be_imported() -> None:
     assert [name for name in hpc_flows.__all__ if not hasattr(hpc_flows, name)] == []
+
+
+@pytest.mark.parametrize("page", ["settings.md", "cli.md"])
+def test_generated_pages_say_what_the_code_says(page: str) -> None:
+    path = DOCS / "reference" / "generate.py"
+    spec = importlib.util.spec_from_file_location("generate", path)
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert _reference(page) == generate.PAGES[page](), "run `make docs`"
 
 
 def test_every_setting_is_in_the_reference_with_its_variable() -> None:
