@@ -5,14 +5,13 @@ One ContextVar holds it, so that threads and asyncio tasks each see their own.
 
 from __future__ import annotations
 
-import time
 from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import Any, Literal
+    from collections.abc import Callable, Sequence
+    from typing import Any, Literal, Protocol
 
     from hpc_flows.futures import TaskFuture
     from hpc_flows.journal.writer import JournalWriter
@@ -21,6 +20,37 @@ if TYPE_CHECKING:
     from hpc_flows.settings import Settings
     from hpc_flows.states import State
 
+    class Dispatch(Protocol):
+        """Runs task calls; the context's seam to task runners, which it does not know."""
+
+        def __call__(self, task: Any, calls: Sequence[Any]) -> None:
+            """Run `TaskCall`s of one task, once what they wait for has ended."""
+
+        def check(self, task: Any) -> None:
+            """Raise ResourceError when the task asks for what can never be given."""
+
+        def takes(self, task: Any) -> bool:
+            """Tell whether a direct call of the task is handed to a cluster, too."""
+
+        def hold(self, task: Any) -> Any:
+            """Return a reservation of this machine for a call in place, or None for no need."""
+
+        def cancel(self, reason: str, *, started: bool) -> None:
+            """Cancel what has not ended; with `started=False`, only what has not begun."""
+
+    class Slot(Protocol):
+        """A place that a running task holds."""
+
+        def pause(self) -> None:
+            """Give the place back while the task waits for another."""
+
+        def resume(self) -> None:
+            """Take the place again."""
+
+
+#: Characters, or items, of a parameter that the journal shows.
+_PREVIEW = 200
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _current: ContextVar[RunContext | None] = ContextVar("hpc_flows_run", default=None)
 
 
@@ -34,8 +64,10 @@ class RootRun:
         results: where the run's results are kept.
         key: 32 bytes that sign what the run stores.
         settings: the settings that it was started with.
+        log_level: number of the least important level that is logged.
         in_job: whether this process is a job of the run, where tasks with resources run in place.
         runners: the runners of clusters that this process has started, by the cluster's name.
+        machine: this machine's `Machine`, once tasks with resources run on it, or None.
         cancel_reason: why the run is being cancelled, or None.
     """
 
@@ -45,6 +77,8 @@ class RootRun:
         "in_job",
         "journal",
         "key",
+        "log_level",
+        "machine",
         "results",
         "run_dir",
         "run_id",
@@ -69,8 +103,10 @@ class RootRun:
         self.results = results
         self.key = key
         self.settings = settings
+        self.log_level = _LEVELS[settings.log_level]
         self.in_job = in_job
         self.runners: dict[str, Any] = {}
+        self.machine: Any = None
         self.cancel_reason: str | None = None
 
     def record(self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State) -> None:
@@ -93,13 +129,61 @@ class RootRun:
         self.journal.write("state", data)
 
 
-class Submitted:
-    """The calls that a flow run has handed out and that have not ended."""
+    def record_flow(self, run: FlowRun, entrypoint: str) -> None:
+        """Journal a new flow run."""
+        self.journal.write(
+            "flow-run",
+            {
+                "id": run.id,
+                "name": run.name,
+                "flow": run.flow_name,
+                "parameters": {name: _preview(value) for name, value in run.parameters.items()},
+                "parent_task_run": run.parent_task_run_id,
+                "parent_flow_run": run.parent_flow_run_id,
+                "tags": run.tags,
+                "entrypoint": entrypoint,
+            },
+        )
 
-    __slots__ = ("calls",)
+    def record_task(self, run: TaskRun) -> None:
+        """Journal a new task run."""
+        resources = run.resources
+        self.journal.write(
+            "task-run",
+            {
+                "id": run.id,
+                "name": run.name,
+                "task": run.task_name,
+                "key": run.task_key,
+                "flow_run": run.flow_run_id,
+                "upstream": run.upstream,
+                "resources": None if resources is None else resources.to_dict(),
+                "tags": run.tags,
+                "map_index": run.map_index,
+            },
+        )
+
+    def close(self) -> None:
+        """Close the runners of clusters and bring the journal to the disk."""
+        for runner in self.runners.values():
+            runner.close()
+        self.runners.clear()
+        self.journal.close()
+
+
+class Submitted:
+    """The calls that a flow run has handed out and that have not ended.
+
+    Attributes:
+        calls: `TaskCall`s by the ids of their runs.
+        when_empty: called when the last one has ended; or None.
+    """
+
+    __slots__ = ("calls", "when_empty")
 
     def __init__(self) -> None:
         self.calls: dict[str, Any] = {}
+        self.when_empty: Callable[[], None] | None = None
 
     def add(self, call: Any) -> None:
         """Hold a `TaskCall` until its future is resolved."""
@@ -108,6 +192,8 @@ class Submitted:
 
     def _forget(self, future: TaskFuture) -> None:
         self.calls.pop(future.task_run_id, None)
+        if not self.calls and self.when_empty is not None:
+            self.when_empty()
 
     def futures(self) -> list[TaskFuture]:
         """Return the futures of the calls that have not ended."""
@@ -121,22 +207,24 @@ class RunContext:
         root: the outermost run, or None outside of any run (only tags are set then).
         flow_run, flow: the innermost flow run and its `Flow`, or None.
         task_run, task: the innermost task run and its `Task`, or None.
+        arguments: the `(args, kwargs)` of the task run.
         tags: tags for runs that are made here.
         dispatch: `dispatch(task, calls)` hands `TaskCall`s to whatever runs them, or None where
             nothing has been set up for that.
         log_prints: whether `print` makes log records.
         submitted: calls that the flow run has handed out.
-        slot: has `pause()` and `resume()`, called around a wait for a future, so that a waiting
-            task does not hold a place that the awaited one needs; or None.
+        slots: places that the running task holds; they are given back while it waits for a
+            future, because the awaited task may need them.
     """
 
     __slots__ = (
+        "arguments",
         "dispatch",
         "flow",
         "flow_run",
         "log_prints",
         "root",
-        "slot",
+        "slots",
         "submitted",
         "tags",
         "task",
@@ -150,7 +238,7 @@ class RunContext:
         flow_run: FlowRun | None = None,
         flow: Any = None,
         tags: tuple[str, ...] = (),
-        dispatch: Callable[[Any, list[Any]], None] | None = None,
+        dispatch: Dispatch | None = None,
         log_prints: bool = False,
     ) -> None:
         self.root = root
@@ -158,11 +246,12 @@ class RunContext:
         self.flow = flow
         self.task_run: TaskRun | None = None
         self.task: Any = None
+        self.arguments: tuple[Sequence[Any], dict[str, Any]] = ((), {})
         self.tags = tags
         self.dispatch = dispatch
         self.log_prints = log_prints
         self.submitted = Submitted()
-        self.slot: Any = None
+        self.slots: tuple[Slot, ...] = ()
 
     def copy(self) -> RunContext:
         """Return a context with the same values, to change some of them."""
@@ -172,21 +261,78 @@ class RunContext:
         other.flow = self.flow
         other.task_run = self.task_run
         other.task = self.task
+        other.arguments = self.arguments
         other.tags = self.tags
         other.dispatch = self.dispatch
         other.log_prints = self.log_prints
         other.submitted = self.submitted
-        other.slot = self.slot
+        other.slots = self.slots
         return other
 
-    def for_task(self, task: Any, run: TaskRun) -> RunContext:
-        """Return the context in which `task`'s function runs."""
+    def for_task(
+        self, task: Any, run: TaskRun, arguments: tuple[Sequence[Any], dict[str, Any]]
+    ) -> RunContext:
+        """Return the context in which `task`'s function runs with `arguments`."""
         other = self.copy()
+        other.arguments = arguments
         other.task = task
         other.task_run = run
         if task.log_prints is not None:
             other.log_prints = task.log_prints
         return other
+
+
+def open_root(run_id: str, meta: dict[str, Any], settings: Settings) -> RootRun:
+    """Make the directory of a new run, and open its journal as the driver's writer.
+
+    Args:
+        run_id: id of the outermost run.
+        meta: what `run.json` says of it, such as `flow` and `name`.
+        settings: in force for the whole run.
+
+    Raises:
+        JournalError: the directory cannot be made.
+    """
+    # Not at the top: importing tasks, as every job does, needs no driver's journal.
+    from hpc_flows.journal.event import DRIVER  # noqa: PLC0415
+    from hpc_flows.journal.folder import create_run, read_key  # noqa: PLC0415
+    from hpc_flows.journal.writer import JournalWriter  # noqa: PLC0415
+    from hpc_flows.results import ResultStore  # noqa: PLC0415
+
+    run_dir = create_run(settings.home, run_id, meta)
+    journal = JournalWriter(run_dir, run_id, DRIVER, fsync=settings.journal_fsync)
+    key = read_key(run_dir)
+    results = ResultStore(run_dir, key, settings.results_inline_limit)
+    return RootRun(run_dir, run_id, journal, results, key, settings)
+
+
+def _preview(value: object) -> str:
+    """Return a value in a few words, for people; never fails, as a `__repr__` may."""
+    size = len(value) if isinstance(value, (list, tuple, dict, set, bytes, str)) else 0
+    if size > _PREVIEW:
+        return f"<{type(value).__name__} of {size} items>"
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - the user's own code
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    return text if len(text) <= _PREVIEW else text[:_PREVIEW] + "…"
+
+
+def give_way() -> Callable[[], None]:
+    """Give back the places that the caller's task holds; call what is returned to take them again.
+
+    Called before a wait for a future, so that nested submits do not deadlock a bounded pool.
+    """
+    context = _current.get()
+    slots = () if context is None else context.slots
+    for slot in slots:
+        slot.pause()
+
+    def resume() -> None:
+        for slot in slots:
+            slot.resume()
+
+    return resume
 
 
 def current() -> RunContext | None:

@@ -341,36 +341,42 @@ def _children(obj: Any) -> Sequence[Any] | None:
     return None
 
 
-def replace_futures(obj: Any, fn: Callable[[TaskFuture], Any]) -> Any:
+def replace_futures(
+    obj: Any,
+    fn: Callable[[TaskFuture], Any],
+    lenient: Callable[[TaskFuture], Any] | None = None,
+) -> Any:
     """Return `obj` with every future in it replaced by `fn(future)`.
 
+    Inside of `allow_failure`, which is taken off, `lenient` is called instead where it is given.
     Containers that hold no future are returned as they are; others are copied, of the same type.
-    `allow_failure` is taken off; what it held was replaced by `fn` too, which must know of it.
     """
     if isinstance(obj, TaskFuture):
         return fn(obj)
-    if not find_futures(obj):
-        return obj.value if isinstance(obj, (allow_failure, quote)) else obj
-    return _rebuilt(obj, fn)
-
-
-def _rebuilt(obj: Any, fn: Callable[[TaskFuture], Any]) -> Any:
     if isinstance(obj, (allow_failure, unmapped)):
-        return replace_futures(obj.value, fn)
+        return replace_futures(obj.value, (isinstance(obj, allow_failure) and lenient) or fn)
+    if isinstance(obj, quote):
+        return obj.value
+    if not find_futures(obj):
+        return obj
+    return _rebuilt(obj, lambda item: replace_futures(item, fn, lenient))
+
+
+def _rebuilt(obj: Any, each: Callable[[Any], Any]) -> Any:
+    """Return a container of the same type that holds `each(item)` for every item."""
     if isinstance(obj, dict):
-        pairs = ((replace_futures(k, fn), replace_futures(v, fn)) for k, v in obj.items())
-        return _refilled(obj, dict(pairs))
+        return _refilled(obj, {each(key): each(value) for key, value in obj.items()})
     if isinstance(obj, tuple) and hasattr(obj, "_fields"):
-        return type(obj)(*(replace_futures(item, fn) for item in obj))
+        return type(obj)(*map(each, obj))
     if isinstance(obj, TaskFutureList):
-        return [replace_futures(item, fn) for item in obj]
+        return [each(item) for item in obj]
     if isinstance(obj, (list, tuple, set, frozenset)):
-        return type(obj)(replace_futures(item, fn) for item in obj)
+        return type(obj)(map(each, obj))
     from dataclasses import replace  # noqa: PLC0415 - loaded already: obj is a dataclass
 
     fields = obj.__dataclass_fields__
     changed = {
-        name: replace_futures(getattr(obj, name), fn)
+        name: each(getattr(obj, name))
         for name, field in fields.items()
         if field.init and find_futures(getattr(obj, name))
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from hpc_flows.logging import ERROR, run_log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from hpc_flows.context import RunContext
     from hpc_flows.futures import TaskFuture
     from hpc_flows.runs import TaskRun
+    from hpc_flows.states import State
 
 
 class TaskCall:
@@ -24,10 +27,12 @@ class TaskCall:
         args, kwargs: the arguments; when a runner gets the call, futures in them have been
             replaced by values.
         future: to be resolved exactly once, with a final state.
-        context: what surrounds the call; `context.root.journal` is where its states go.
+        context: what surrounds the call; `context.root.record` takes its states.
+        wait_for: more futures that must have ended before it starts.
+        runner: whom it was given to, or None while it waits for upstream runs.
     """
 
-    __slots__ = ("args", "context", "future", "kwargs", "run", "task")
+    __slots__ = ("args", "context", "future", "kwargs", "run", "runner", "task", "wait_for")
 
     def __init__(  # noqa: PLR0913 - the six parts of a call
         self,
@@ -37,6 +42,7 @@ class TaskCall:
         kwargs: dict[str, Any],
         future: TaskFuture,
         context: RunContext,
+        wait_for: Sequence[Any] = (),
     ) -> None:
         self.task = task
         self.run = run
@@ -44,6 +50,17 @@ class TaskCall:
         self.kwargs = kwargs
         self.future = future
         self.context = context
+        self.wait_for = wait_for
+        self.runner: TaskRunner | None = None
+
+    def end(self, state: State, level: int = ERROR) -> None:
+        """Record, log and resolve a call that ends without its task's code deciding how."""
+        if self.future.done():
+            return
+        self.context.root.record("task", self.run, state)  # type: ignore[union-attr]
+        inner = self.context.for_task(self.task, self.run, ((), {}))
+        run_log(inner, level, f"Finished in state {state!r}")
+        self.future.resolve(state)
 
     def __repr__(self) -> str:
         return f"TaskCall({self.run.name!r})"
@@ -60,6 +77,13 @@ class TaskRunner(ABC):
 
     #: What the runner is called in messages, such as `threads`.
     name = "runner"
+
+    #: Whether it gives tasks the resources that they ask for, each its own; then a flow that was
+    #: given this runner sends it tasks with resources too, also those that are called directly.
+    places_resources = False
+
+    def check(self, task: Any) -> None:  # noqa: B027 - most runners take every task
+        """Raise ResourceError when the task asks for what this runner can never give."""
 
     def start(self, context: RunContext) -> None:  # noqa: B027 - not every runner needs it
         """Get ready to run calls of the run that `context` belongs to."""

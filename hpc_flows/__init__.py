@@ -1,0 +1,64 @@
+"""Prefect-style flows whose every task gets its own piece of a cluster.
+
+The names are loaded when they are first used, so that each program and each job pays only for
+what it uses.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hpc_flows._version import __version__
+    from hpc_flows.context import tags
+    from hpc_flows.flows import Flow, flow
+    from hpc_flows.futures import allow_failure, unmapped
+    from hpc_flows.logging import get_run_logger
+    from hpc_flows.resources import Resources
+    from hpc_flows.states import State
+    from hpc_flows.tasks import Task, task
+
+__all__ = [
+    "Flow",
+    "Resources",
+    "State",
+    "Task",
+    "__version__",
+    "allow_failure",
+    "flow",
+    "get_run_logger",
+    "tags",
+    "task",
+    "unmapped",
+]
+
+_HOMES = {
+    "Flow": "flows",
+    "Resources": "resources",
+    "State": "states",
+    "Task": "tasks",
+    "__version__": "_version",
+    "allow_failure": "futures",
+    "flow": "flows",
+    "get_run_logger": "logging",
+    "tags": "context",
+    "task": "tasks",
+    "unmapped": "futures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+
+        msg = f"module 'hpc_flows' has no attribute {name!r}.{close_match(name, _HOMES)}"
+        raise AttributeError(msg)
+    module = __import__(f"hpc_flows.{_HOMES[name]}", fromlist=[name])
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,166 @@
+"""What the engine's generators ask for, and the two drivers that do it.
+
+A generator of the engine yields an operation and receives its answer, or has its exception raised
+at the `yield`. `drive` does operations one after the other; `adrive` does the same in asyncio.
+"""
+
+from __future__ import annotations
+
+import time
+
+from hpc_flows.context import _current, entered, give_way
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from typing import Any
+
+    from hpc_flows.context import RunContext
+    from hpc_flows.futures import TaskFuture
+
+
+class Call:
+    """Call a function of the user's in its context, for at most `timeout` seconds.
+
+    `is_async` says that it is a coroutine function: asyncio awaits it, and the synchronous driver
+    gives it an event loop of its own.
+    """
+
+    __slots__ = ("args", "context", "fn", "is_async", "kwargs", "timeout")
+
+    def __init__(  # noqa: PLR0913 - the parts of a call; made for each, so nothing in between
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        context: RunContext,
+        timeout: float | None = None,
+        is_async: bool = False,  # noqa: FBT001, FBT002 - as above
+    ) -> None:
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.context = context
+        self.timeout = timeout
+        self.is_async = is_async
+
+    def perform(self) -> Any:
+        """Call it and return its value."""
+        token = _current.set(self.context)
+        try:
+            if self.timeout is None and not self.is_async:
+                return self.fn(*self.args, **self.kwargs)
+            return self._perform_specially()
+        finally:
+            _current.reset(token)
+
+    def _perform_specially(self) -> Any:
+        fn: Callable[..., Any] = self._run_in_loop if self.is_async else self.fn
+        if self.timeout is None:
+            return fn(*self.args, **self.kwargs)
+        from hpc_flows.engine.timeouts import call_within  # noqa: PLC0415 - few tasks have one
+
+        return call_within(self.timeout, fn, self.args, self.kwargs)
+
+    def _run_in_loop(self, *args: Any, **kwargs: Any) -> Any:
+        import asyncio  # noqa: PLC0415 - only tasks that are coroutine functions need it
+
+        return asyncio.run(self.fn(*args, **kwargs))
+
+    async def aperform(self) -> Any:
+        """Call it, await it if need be, and return its value."""
+        if not self.is_async:
+            return self.perform()
+        with entered(self.context):
+            if self.timeout is None:
+                return await self.fn(*self.args, **self.kwargs)
+            from hpc_flows.engine.timeouts import await_within  # noqa: PLC0415 - as above
+
+            return await await_within(self.timeout, self.fn(*self.args, **self.kwargs))
+
+
+class Sleep:
+    """Let some seconds pass; the places that the task holds are given back meanwhile."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def perform(self) -> None:
+        """Sleep."""
+        resume = give_way()
+        try:
+            time.sleep(self.seconds)
+        finally:
+            resume()
+
+    async def aperform(self) -> None:
+        """Sleep, and let others run."""
+        import asyncio  # noqa: PLC0415 - loaded already: it is running
+
+        await asyncio.sleep(self.seconds)
+
+
+class Wait:
+    """Wait until futures have ended."""
+
+    __slots__ = ("futures",)
+
+    def __init__(self, futures: Sequence[TaskFuture]) -> None:
+        self.futures = futures
+
+    def perform(self) -> None:
+        """Wait."""
+        for future in self.futures:
+            future.wait()
+
+    async def aperform(self) -> None:
+        """Wait, and let others run."""
+        import asyncio  # noqa: PLC0415 - loaded already: it is running
+
+        loop = asyncio.get_running_loop()
+        for future in self.futures:
+            ended = asyncio.Event()
+
+            def tell(_: TaskFuture, ended: asyncio.Event = ended) -> None:
+                loop.call_soon_threadsafe(ended.set)
+
+            future.add_done_callback(tell)
+            await ended.wait()
+
+
+if TYPE_CHECKING:
+    Op = Call | Sleep | Wait
+    Steps = Generator[Op, Any, Any]
+
+
+def drive(steps: Steps) -> Any:
+    """Run a generator of the engine to its end and return what it returns."""
+    send = steps.send
+    try:
+        op = send(None)
+        while True:
+            try:
+                answer = op.perform()
+            except BaseException as error:  # noqa: BLE001 - the generator decides about each
+                op = steps.throw(error)
+            else:
+                op = send(answer)
+    except StopIteration as end:
+        return end.value
+
+
+async def adrive(steps: Steps) -> Any:
+    """Run a generator of the engine to its end in asyncio and return what it returns."""
+    try:
+        op = steps.send(None)
+        while True:
+            try:
+                answer = await op.aperform()
+            except BaseException as error:  # noqa: BLE001 - the generator decides about each
+                op = steps.throw(error)
+            else:
+                op = steps.send(answer)
+    except StopIteration as end:
+        return end.value

@@ -1,0 +1,190 @@
+"""How a flow run goes from its call to its end, as a generator that the drivers of `drive` run."""
+
+from __future__ import annotations
+
+from hpc_flows.engine.drive import Call, Sleep, Wait
+from hpc_flows.engine.final_states import state_of
+from hpc_flows.engine.hooks import run_hooks
+from hpc_flows.engine.parameters import unbind
+from hpc_flows.engine.retries import delay_before
+from hpc_flows.engine.task_engine import trace_of, with_values
+from hpc_flows.engine.timeouts import DeadlineReached
+from hpc_flows.exceptions import CancelledRun, FlowRunTimeoutError, ParameterError
+from hpc_flows.futures import find_futures, replace_futures, value_of
+from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
+from hpc_flows.states import (
+    AwaitingRetry,
+    Cancelled,
+    Crashed,
+    Failed,
+    Pending,
+    Retrying,
+    Running,
+    State,
+    TimedOut,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from hpc_flows.context import RunContext
+    from hpc_flows.engine.drive import Steps
+    from hpc_flows.runs import FlowRun
+
+
+def run_flow(
+    flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[Any] = ()
+) -> Steps:
+    """Run a flow with the parameters of `run`; return its final state.
+
+    Args:
+        flow: the `Flow`.
+        run: its run, journalled already.
+        context: what the flow's function runs in; its `dispatch` takes the calls it submits.
+        wait_for: futures to wait for before it starts.
+
+    Raises:
+        BaseException: what is no failure of the flow, such as KeyboardInterrupt, after the run
+            was recorded as Cancelled or Crashed.
+    """
+    run_log(context, INFO, f"Beginning flow run {run.name!r} for flow {flow.name!r}")
+    if context.log_prints:
+        catch_prints()
+    _record(run, context, Pending())
+    try:
+        state = yield from _attempts(flow, run, context, wait_for)
+    except BaseException as error:
+        yield from _abort(flow, run, context, error)
+        raise
+    _record(run, context, state)
+    yield from _conclude(flow, run, context, state)
+    return state
+
+
+def _record(run: FlowRun, context: RunContext, state: State) -> None:
+    context.root.record("flow", run, state)  # type: ignore[union-attr]
+
+
+def _attempts(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[Any]) -> Steps:
+    """Run the flow's function until it completes or its retries are exhausted."""
+    try:
+        yield from _take_parameters(flow, run, wait_for)
+    except Exception as error:  # noqa: BLE001 - a wrong parameter, or an upstream run that failed
+        run_log(context, ERROR, f"Validation of flow parameters failed with error: {error}")
+        message = f"Validation of flow parameters failed with error: {error}"
+        return Failed(message, data=error)
+    retry = 0
+    while True:
+        run.run_count += 1
+        begun = Retrying() if retry else Running()
+        _record(run, context, begun)
+        yield from run_hooks(flow.on_running_hooks, flow, run, begun, context)
+        state = yield from _attempt(flow, run, context)
+        retry += 1
+        if not state.is_failed() or not (yield from _tries_again(flow, run, context, state, retry)):
+            return state
+
+
+def _take_parameters(flow: Any, run: FlowRun, wait_for: Sequence[Any]) -> Steps:
+    """Replace futures among the parameters by values, and validate what came out."""
+    futures = find_futures((run.parameters, wait_for))
+    if futures:
+        yield Wait(futures)
+        with_values((), {}, wait_for)
+        run.parameters = replace_futures(
+            run.parameters,
+            lambda future: value_of(future.state),
+            lambda future: value_of(future.state, raise_on_failure=False),
+        )
+    if flow.should_validate_parameters:
+        run.parameters = flow.validate_parameters(run.parameters)
+
+
+def _attempt(flow: Any, run: FlowRun, context: RunContext) -> Steps:
+    """Call the flow's function, wait for what it submitted, and return the state it ended in."""
+    args, kwargs = unbind(flow.fn, run.parameters)
+    try:
+        value = yield Call(flow.fn, args, kwargs, context, flow.timeout_seconds, flow.isasync)
+    except (Exception, DeadlineReached) as error:  # noqa: BLE001 - any failure of the flow
+        state = _failed(flow, error)
+        run_log(context, ERROR, f"Encountered an exception during execution: {error!r}{_trace(error)}")
+        _cancel(context, f"Flow run {run.name!r} failed.", started=not isinstance(error, Exception))
+        yield from _wait_for_tasks(context)
+        return state
+    yield from _wait_for_tasks(context)
+    return state_of(value)
+
+
+def _trace(error: BaseException) -> str:
+    return trace_of(error) if isinstance(error, Exception) else ""
+
+
+def _failed(flow: Any, error: BaseException) -> State:
+    if isinstance(error, DeadlineReached):
+        message = f"Flow run exceeded timeout of {flow.timeout_seconds} second(s)"
+        return TimedOut(message, data=FlowRunTimeoutError(message))  # type: ignore[no-any-return]
+    message = f"Flow run encountered an exception: {type(error).__name__}: {error}"
+    return Failed(message, data=error)  # type: ignore[no-any-return]
+
+
+def _cancel(context: RunContext, reason: str, *, started: bool) -> None:
+    if context.dispatch is not None:
+        context.dispatch.cancel(reason, started=started)
+
+
+def _wait_for_tasks(context: RunContext) -> Steps:
+    """Wait for everything that was submitted; its tasks may submit more meanwhile."""
+    while futures := context.submitted.futures():
+        yield Wait(futures)
+
+
+def _tries_again(
+    flow: Any, run: FlowRun, context: RunContext, state: State, retry: int
+) -> Steps:
+    """Tell whether a failed run is tried again, having slept until it is time."""
+    settings = context.root.settings  # type: ignore[union-attr]
+    retries = settings.flow_default_retries if flow.retries is None else flow.retries
+    if retry > retries:
+        return False
+    delays = flow.retry_delay_seconds
+    delay = delay_before(
+        retry, settings.flow_default_retry_delay_seconds if delays is None else delays
+    )
+    when = f"start {delay:g} second(s) from now" if delay else "start immediately"
+    run_log(context, INFO, f"Flow run failed - Retry {retry}/{retries} will {when}")
+    _record(run, context, AwaitingRetry(state.message))
+    if delay:
+        yield Sleep(delay)
+    return True
+
+
+def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -> Steps:
+    """End a run that something other than its own code ended: cancel what it submitted."""
+    root = context.root
+    if isinstance(error, (KeyboardInterrupt, CancelledRun)):
+        reason = (root.cancel_reason if root is not None else None) or "Interrupted from the keyboard."
+        state, hooks = Cancelled(reason), flow.on_cancellation_hooks
+    else:
+        what = "system exit" if isinstance(error, SystemExit) else type(error).__name__
+        reason = f"The flow's process was interrupted by {what}."
+        state, hooks = Crashed(reason, data=error), flow.on_crashed_hooks
+    run_log(context, ERROR, reason)
+    _cancel(context, reason, started=True)
+    _record(run, context, state)
+    if not isinstance(error, GeneratorExit):
+        yield from run_hooks(hooks, flow, run, state, context)
+    run_log(context, ERROR, f"Finished in state {state!r}")
+
+
+def _conclude(flow: Any, run: FlowRun, context: RunContext, state: State) -> Steps:
+    """Call the hooks of a final state, and log it."""
+    hooks: dict[str, Any] = {
+        "COMPLETED": flow.on_completion_hooks,
+        "FAILED": flow.on_failure_hooks,
+        "CANCELLED": flow.on_cancellation_hooks,
+        "CRASHED": flow.on_crashed_hooks,
+    }
+    yield from run_hooks(hooks.get(state.type.value, ()), flow, run, state, context)
+    run_log(context, INFO if state.is_completed() else ERROR, f"Finished in state {state!r}")

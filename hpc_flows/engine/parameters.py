@@ -1,0 +1,187 @@
+"""How the arguments of a call are matched with the parameters of a function, and name its run.
+
+Plain functions are matched through their code object; `inspect` costs 5 ms to import and is used
+only for callables that are something else.
+"""
+
+from __future__ import annotations
+
+from hpc_flows.exceptions import ParameterBindError, ParameterError, close_match
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+_VARARGS, _VARKEYWORDS = 0x04, 0x08
+_FUNCTION = type(lambda: None)
+
+
+def is_plain_function(fn: Any) -> bool:
+    """Tell whether the code object says all about the function's signature."""
+    return type(fn) is _FUNCTION and "__wrapped__" not in fn.__dict__
+
+
+def parameter_names(fn: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters, `*args` and `**kwargs` included."""
+    if not is_plain_function(fn):
+        import inspect  # noqa: PLC0415 - see the module's docstring
+
+        return tuple(inspect.signature(fn).parameters)
+    code = fn.__code__
+    flags = code.co_flags
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(flags & _VARARGS) + bool(flags & _VARKEYWORDS)
+    return code.co_varnames[:count]
+
+
+def bind(
+    fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of a call by parameter name, defaults included, in the signature's order.
+
+    Raises:
+        ParameterBindError: the arguments do not fit.
+    """
+    if not is_plain_function(fn) or fn.__code__.co_flags & (_VARARGS | _VARKEYWORDS):
+        return _bind_any(fn, args, kwargs)
+    code = fn.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    positional = names[: code.co_argcount]
+    if len(args) > len(positional):
+        _refuse(fn, f"it takes {len(positional)} positional arguments but {len(args)} were given")
+    values = dict(zip(positional, args))  # noqa: B905 - missing ones come from kwargs
+    for name, value in kwargs.items():
+        if name in values or name in names[: code.co_posonlyargcount]:
+            _refuse(fn, f"got multiple values, or a keyword, for argument {name!r}")
+        if name not in names:
+            _refuse(fn, f"got an unexpected keyword argument {name!r}.{close_match(name, names)}")
+        values[name] = value
+    if len(values) < len(names):
+        _add_defaults(fn, positional, names, values)
+    return {name: values[name] for name in names}
+
+
+def _add_defaults(
+    fn: Any, positional: tuple[str, ...], names: tuple[str, ...], values: dict[str, Any]
+) -> None:
+    defaults = fn.__defaults__ or ()
+    known = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
+    known.update(fn.__kwdefaults__ or {})
+    missing = [name for name in names if name not in values and name not in known]
+    if missing:
+        _refuse(fn, f"missing required argument{'s' * (len(missing) > 1)}: {', '.join(missing)}")
+    for name, value in known.items():
+        values.setdefault(name, value)
+
+
+def _bind_any(
+    fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    import inspect  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        bound = inspect.signature(fn).bind(*args, **kwargs)
+    except TypeError as error:
+        _refuse(fn, str(error))
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _refuse(fn: Any, why: str) -> None:
+    name = getattr(fn, "__name__", None) or repr(fn)
+    msg = f"{name}() cannot be called with these arguments: {why}."
+    raise ParameterBindError(msg)
+
+
+def unbind(
+    fn: Callable[..., Any], parameters: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the `(args, kwargs)` that give a function these parameters."""
+    if is_plain_function(fn):
+        code = fn.__code__
+        if not code.co_posonlyargcount and not code.co_flags & (_VARARGS | _VARKEYWORDS):
+            return (), dict(parameters)
+    import inspect  # noqa: PLC0415 - see the module's docstring
+
+    bound = inspect.BoundArguments(inspect.signature(fn), dict(parameters))  # type: ignore[arg-type]
+    return bound.args, bound.kwargs
+
+
+def run_name(
+    owner: str,
+    template: str | Callable[..., str],
+    parameters: Mapping[str, Any],
+) -> str:
+    """Return the name of a run from a template such as `"{x}-{y}"`, or from a callable.
+
+    A callable that has a parameter called `parameters` is given the parameters.
+
+    Raises:
+        ParameterError: the template names no parameter, or the callable returns no text.
+    """
+    if callable(template):
+        return _called_name(owner, template, parameters)
+    try:
+        return template.format(**parameters)
+    except (KeyError, IndexError) as error:
+        missing = str(error.args[0]) if error.args else ""
+        hint = close_match(missing, parameters)
+        msg = (
+            f"The run name {template!r} of {owner} asks for {missing!r}, which is no parameter of "
+            f"it; those are {', '.join(parameters) or 'none'}.{hint}"
+        )
+        raise ParameterError(msg) from None
+
+
+def _called_name(
+    owner: str, template: Callable[..., str], parameters: Mapping[str, Any]
+) -> str:
+    takes = parameter_names(template)
+    name = template(parameters=dict(parameters)) if "parameters" in takes else template()
+    if isinstance(name, str):
+        return name
+    msg = (
+        f"The function {getattr(template, '__name__', template)!r} that names the runs of {owner} "
+        f"must return text, and returned {name!r}."
+    )
+    raise ParameterError(msg)
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options by name that a decorator does not have.
+
+    Raises:
+        ParameterError: always, when `given` is not empty.
+    """
+    known = tuple(known)
+    for name in given:
+        if name in LATER:
+            msg = f"{owner}: {name} is not available in this version of hpc_flows. Leave it out."
+        else:
+            msg = f"{owner} has no option {name!r}.{close_match(name, known)}"
+        raise ParameterError(msg)
+
+
+#: Options of Prefect's decorators that mean nothing here yet.
+LATER = frozenset(
+    {
+        "asset_deps",
+        "cache_expiration",
+        "cache_expiration_seconds",
+        "cache_key_fn",
+        "cache_policy",
+        "cache_result_in_memory",
+        "on_commit",
+        "on_rollback",
+        "persist_result",
+        "refresh_cache",
+        "result_serializer",
+        "result_storage",
+        "result_storage_key",
+        "retry_condition_fn",
+        "retry_jitter_factor",
+        "version",
+        "viz_return_value",
+    }
+)

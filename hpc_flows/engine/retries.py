@@ -1,0 +1,61 @@
+"""Whether and when a run that failed is tried again."""
+
+from __future__ import annotations
+
+from hpc_flows.exceptions import ParameterError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Delay = float | Sequence[float] | Callable[[int], Sequence[float]]
+
+#: As in Prefect.
+MOST_DELAYS = 50
+
+
+def check_retries(owner: str, retries: int | None) -> int | None:
+    """Return `retries` if it is a whole number that is not negative, or None.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    if retries is None or (type(retries) is int and retries >= 0):
+        return retries
+    msg = f"{owner}: retries must be a whole number that is not negative, not {retries!r}."
+    raise ParameterError(msg)
+
+
+def check_delays(
+    owner: str, delay: Delay | None, retries: int | None
+) -> float | tuple[float, ...] | None:
+    """Return the delays before retries as one number, a tuple, or None; callables are called.
+
+    Raises:
+        ParameterError: a delay is not a number of seconds, or there are more than 50.
+    """
+    if callable(delay):
+        delay = delay(retries or 0)
+    if delay is None or _is_seconds(delay):
+        return delay  # type: ignore[return-value]
+    if isinstance(delay, (list, tuple)) and all(map(_is_seconds, delay)):
+        if len(delay) <= MOST_DELAYS:
+            return tuple(delay)
+        msg = f"{owner}: at most {MOST_DELAYS} retry delays are possible; {len(delay)} are given."
+        raise ParameterError(msg)
+    msg = (
+        f"{owner}: retry_delay_seconds must be seconds, a list of seconds, or a function of the "
+        f"number of retries that returns such a list, not {delay!r}."
+    )
+    raise ParameterError(msg)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def delay_before(retry: int, delays: float | tuple[float, ...]) -> float:
+    """Return the seconds to wait before retry number `retry`, from 1; a list's last repeats."""
+    if not isinstance(delays, tuple):
+        return delays
+    return delays[min(retry, len(delays)) - 1] if delays else 0.0

@@ -1,0 +1,278 @@
+"""How a task run goes from Pending to its end, as a generator that the drivers of `drive` run."""
+
+from __future__ import annotations
+
+from hpc_flows.engine.drive import Call, Sleep, Wait
+from hpc_flows.engine.hooks import run_hooks
+from hpc_flows.engine.retries import delay_before
+from hpc_flows.engine.timeouts import DeadlineReached
+from hpc_flows.exceptions import TaskRunTimeoutError, UpstreamTaskError
+from hpc_flows.futures import (
+    find_futures,
+    has_ended,
+    is_plain,
+    replace_futures,
+    value_of,
+)
+from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
+from hpc_flows.states import (
+    AwaitingRetry,
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    NotReady,
+    Retrying,
+    Running,
+    State,
+    StateType,
+    TimedOut,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from hpc_flows.context import RunContext
+    from hpc_flows.engine.drive import Steps
+    from hpc_flows.futures import TaskFuture
+    from hpc_flows.runs import TaskRun
+
+_COMPLETED = StateType.COMPLETED
+
+
+def run_task(
+    task: Any, run: TaskRun, args: Sequence[Any], kwargs: dict[str, Any], context: RunContext
+) -> Steps:
+    """Run a task whose arguments are values, with its retries; return its final state.
+
+    Args:
+        task: the `Task`.
+        run: its run.
+        args, kwargs: the arguments.
+        context: what surrounds the run; its `root` journals the states.
+
+    Raises:
+        BaseException: what is no failure of the task, such as KeyboardInterrupt, after the run
+            was recorded as Cancelled or Crashed.
+    """
+    inner = context.for_task(task, run, (args, kwargs))
+    root = inner.root
+    if inner.log_prints:
+        catch_prints()
+    retry = 0
+    while True:
+        run.run_count += 1
+        begun = Retrying() if retry else Running()
+        root.record("task", run, begun)  # type: ignore[union-attr]
+        if task.on_running_hooks:
+            yield from run_hooks(task.on_running_hooks, task, run, begun, inner)
+        try:
+            call = Call(task.fn, args, kwargs, inner, task.timeout_seconds, task.isasync)
+            value = yield call
+            if type(value) not in _SIMPLE or inner.submitted.calls:
+                value = yield from _settled(value, inner)
+            state = value if isinstance(value, State) else Completed(data=value)
+        except (Exception, DeadlineReached) as error:  # noqa: BLE001 - any failure of the task
+            state = _failed(task, error)
+        except BaseException as error:
+            if run.state is begun:
+                _record_abort(run, inner, error)
+            raise
+        if run.state is not begun:
+            return run.state  # it was cancelled meanwhile, and that has been told
+        retry += 1
+        if state.type is _COMPLETED or not (yield from _tries_again(task, run, inner, state, retry)):
+            break
+    root.record("task", run, state)  # type: ignore[union-attr]
+    yield from _conclude(task, run, inner, state)
+    return state
+
+
+#: Values of these types are neither states nor hold futures.
+_SIMPLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
+
+
+def _settled(value: Any, context: RunContext) -> Steps:
+    """Replace futures in a task's return value by their values, and wait for what it handed out.
+
+    The flow run waits for what its tasks submit; in a job there is no flow run, so the task does.
+    """
+    futures = find_futures(value)
+    if futures:
+        yield Wait(futures)
+        value = replace_futures(value, lambda future: value_of(future.state))
+    if context.root is not None and context.root.in_job:
+        while pending := context.submitted.futures():
+            yield Wait(pending)
+    return value
+
+
+def _failed(task: Any, error: BaseException) -> State:
+    if isinstance(error, DeadlineReached):
+        message = f"Task run exceeded timeout of {task.timeout_seconds} second(s)"
+        return TimedOut(message, data=TaskRunTimeoutError(message))  # type: ignore[no-any-return]
+    message = f"Task run encountered an exception {type(error).__name__}: {error}"
+    return Failed(message, data=error)  # type: ignore[no-any-return]
+
+
+def _record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
+    """Record a run that is ended by something that is no failure of the task."""
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        reason = context.root.cancel_reason if context.root is not None else None
+        state = Cancelled(reason or "Interrupted from the keyboard.", data=None)
+    elif isinstance(error, SystemExit):
+        state = Crashed("Execution was aborted by Python system exit call.", data=error)
+    else:
+        state = Crashed(f"Execution was interrupted by {type(error).__name__}: {error}", data=error)
+    context.root.record("task", run, state)  # type: ignore[union-attr]
+    run_log(context, ERROR, f"Finished in state {state!r}")
+
+
+def _tries_again(
+    task: Any, run: TaskRun, context: RunContext, state: State, retry: int
+) -> Steps:
+    """Tell whether a failed run is tried again, having slept until it is time."""
+    settings = context.root.settings  # type: ignore[union-attr]
+    retries = settings.task_default_retries if task.retries is None else task.retries
+    error = state.data
+    if retry > retries:
+        ending = "Retries are exhausted" if retries else "No retries are configured"
+        if isinstance(error, BaseException):
+            message = f"Task run failed with exception: {error!r} - {ending}"
+            run_log(context, ERROR, message + trace_of(error))
+        return False
+    delays = task.retry_delay_seconds
+    delay = delay_before(
+        retry, settings.task_default_retry_delay_seconds if delays is None else delays
+    )
+    when = f"start {delay:g} second(s) from now" if delay else "start immediately"
+    message = f"Task run failed with exception: {error!r} - Retry {retry}/{retries} will {when}"
+    run_log(context, INFO, message)
+    context.root.record("task", run, AwaitingRetry(state.message))  # type: ignore[union-attr]
+    if delay:
+        yield Sleep(delay)
+    return True
+
+
+def trace_of(error: BaseException) -> str:
+    """Return an exception's traceback as text on lines of its own, without the engine's frames."""
+    import traceback  # noqa: PLC0415 - only for what failed
+
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_globals.get("__name__", "")):
+        frames = frames.tb_next
+    text = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return "\n" + "".join(text).rstrip()
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("hpc_flows.engine.")
+
+
+def _conclude(task: Any, run: TaskRun, context: RunContext, state: State) -> Steps:
+    """Call the hooks of a final state, and log it."""
+    if state.type is _COMPLETED:
+        hooks = task.on_completion_hooks
+    else:
+        hooks = task.on_failure_hooks if state.is_failed() else ()
+    if hooks:
+        yield from run_hooks(hooks, task, run, state, context)
+    level = INFO if state.type is _COMPLETED else ERROR
+    run_log(context, level, f"Finished in state {state!r}")
+
+
+def run_waiting_task(  # noqa: PLR0913 - as run_task, and what it waits for
+    task: Any,
+    run: TaskRun,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    context: RunContext,
+    wait_for: Sequence[Any],
+    reserve: Callable[[], Any] | None = None,
+) -> Steps:
+    """Run a task that waits for futures, and for a place on this machine; return its last state.
+
+    Args:
+        task, run, args, kwargs, context: as for `run_task`; the arguments may hold futures.
+        wait_for: more futures to wait for.
+        reserve: returns a reservation of this machine, or is None where there is no need.
+    """
+    yield Wait(find_futures((args, kwargs, wait_for)))
+    try:
+        args, kwargs = with_values(args, kwargs, wait_for)
+    except UpstreamTaskError as error:
+        return not_ready(task, run, context, error)
+    if reserve is None:
+        return (yield from run_task(task, run, args, kwargs, context))
+    reservation = reserve()
+    try:
+        yield Wait([reservation])
+        inner = context.copy()
+        inner.slots = (*inner.slots, reservation)
+        return (yield from run_task(task, run, args, kwargs, inner))
+    finally:
+        reservation.release()
+
+
+def await_call(future: TaskFuture) -> Steps:
+    """Wait for a call that was handed to a runner; return its last state."""
+    yield Wait([future])
+    return future.state
+
+
+def with_values(
+    args: Sequence[Any], kwargs: dict[str, Any], wait_for: Sequence[Any] = ()
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return arguments with every future replaced by its value; all of them have ended.
+
+    Raises:
+        UpstreamTaskError: one did not complete, and `allow_failure` is not around it.
+    """
+    for item in wait_for:
+        replace_futures(item, _value, _value_or_error)
+    if is_plain(args) and is_plain(kwargs.values()):
+        return args, kwargs
+    args = [replace_futures(arg, _value, _value_or_error) for arg in args]
+    return args, {k: replace_futures(v, _value, _value_or_error) for k, v in kwargs.items()}
+
+
+def _value(future: TaskFuture) -> Any:
+    check_upstream(future)
+    return value_of(future.state)
+
+
+def _value_or_error(future: TaskFuture) -> Any:
+    return value_of(future.state, raise_on_failure=False)
+
+
+def check_upstream(future: TaskFuture) -> None:
+    """Raise UpstreamTaskError, from what it raised, when an ended task run did not complete."""
+    state = future.state
+    if state.type is _COMPLETED:
+        return
+    message = (
+        f"Upstream task run {future.name!r} did not reach a 'COMPLETED' state; it ended as "
+        f"{state!r}. Wrap its future in allow_failure() to run the task all the same."
+    )
+    cause = state.data if isinstance(state.data, BaseException) else None
+    raise UpstreamTaskError(message) from cause
+
+
+def not_ready(
+    task: Any, run: TaskRun, context: RunContext, error: UpstreamTaskError
+) -> State:
+    """Record that a run will never start, and return its last state."""
+    inner = context.for_task(task, run, ((), {}))
+    state: State = NotReady(str(error), data=error)
+    context.root.record("task", run, state)  # type: ignore[union-attr]
+    run_log(inner, ERROR, f"Finished in state {state!r}")
+    return state
+
+
+def last_state(run: TaskRun) -> State:
+    """Return the state that a run was left in by an exception that ended its driver."""
+    if run.state is not None and has_ended(run.state):
+        return run.state
+    return Crashed("The run was interrupted before it reached a state.")  # type: ignore[no-any-return]

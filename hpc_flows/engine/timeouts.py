@@ -1,0 +1,180 @@
+"""Time limits that stop code which does not look at the clock.
+
+In the main thread an alarm signal interrupts sleeping and computing code alike. Elsewhere signals
+do not arrive, so the code runs in a thread of its own: at the deadline an exception is injected
+into that thread and it is left behind, whether or not it is in a state to notice.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident, start_new_thread
+from contextvars import copy_context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Any
+
+
+class DeadlineReached(BaseException):
+    """The time is over; not an Exception, so that the code that it stops does not catch it."""
+
+
+def call_within(
+    seconds: float, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    """Return `fn(*args, **kwargs)`.
+
+    Raises:
+        DeadlineReached: it took longer than `seconds`, and was stopped.
+    """
+    import signal  # noqa: PLC0415 - few tasks have a time limit
+
+    if _is_main(signal):
+        return _with_alarm(signal, seconds, fn, args, kwargs)
+    return _in_side_thread(seconds, fn, args, kwargs)
+
+
+def _is_main(signal: Any) -> bool:
+    """Tell whether this thread may set signal handlers, by setting one to what it is."""
+    present = signal.getsignal(signal.SIGALRM)
+    if present is None:  # set by something other than Python; it could not be restored
+        return False
+    try:
+        signal.signal(signal.SIGALRM, present)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_alarm(
+    signal: Any,
+    seconds: float,
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> Any:
+    from time import monotonic  # noqa: PLC0415 - few tasks have a time limit
+
+    outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
+    if outer_left and outer_left <= seconds:
+        return fn(*args, **kwargs)  # the time of an enclosing call is over before ours
+    mine = DeadlineReached(seconds)
+
+    def stop(_number: int, _frame: object) -> None:
+        raise mine
+
+    before = signal.signal(signal.SIGALRM, stop)
+    started = monotonic()
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if outer_left:
+            left = outer_left - (monotonic() - started)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6))
+
+
+class _SideCall:
+    """A call in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.ident = 0
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.ended = allocate_lock()
+        self.ended.acquire()
+        self._lock = allocate_lock()
+        self._over = False
+
+    def run(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        self.ident = get_ident()
+        try:
+            self.value = fn(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the waiting thread
+            self.error = error
+        with self._lock:
+            self._over = True
+        self.ended.release()
+
+    def stop(self) -> None:
+        """Raise DeadlineReached in the thread, unless the call has ended."""
+        import ctypes  # noqa: PLC0415 - only when a time limit is reached in a thread
+
+        with self._lock:
+            if not self._over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.ident), ctypes.py_object(DeadlineReached)
+                )
+
+
+def _in_side_thread(
+    seconds: float, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    call = _SideCall()
+    # The low-level function, because the interpreter's exit waits for no such thread.
+    start_new_thread(copy_context().run, (call.run, fn, args, kwargs))
+    if not call.ended.acquire(True, seconds):  # noqa: FBT003 - blocking
+        call.stop()
+        raise DeadlineReached(seconds)
+    if call.error is not None:
+        raise call.error
+    return call.value
+
+
+async def await_within(seconds: float, awaitable: Awaitable[Any]) -> Any:
+    """Return what `awaitable` gives.
+
+    Raises:
+        DeadlineReached: it took longer than `seconds`, and was cancelled.
+    """
+    import asyncio  # noqa: PLC0415 - loaded already: it is running
+
+    limit = asyncio.timeout(seconds)
+    try:
+        with _alarm_for(asyncio.current_task(), seconds):
+            async with limit:
+                return await awaitable
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineReached(seconds) from None
+        raise
+
+
+class _alarm_for:  # noqa: N801 - reads as a statement: `with _alarm_for(task, seconds):`
+    """Stop an asyncio task that computes without ever awaiting, which asyncio cannot.
+
+    The alarm does nothing while the event loop, or another task, is at work: then the loop is
+    alive and cancels the task by itself.
+    """
+
+    def __init__(self, task: Any, seconds: float) -> None:
+        import signal  # noqa: PLC0415 - few tasks have a time limit
+
+        self._signal = signal
+        self._task = task
+        self._seconds = seconds
+        self._set = False
+
+    def __enter__(self) -> None:
+        import asyncio  # noqa: PLC0415 - loaded already: it is running
+
+        signal = self._signal
+        if signal.getitimer(signal.ITIMER_REAL)[0] or not _is_main(signal):
+            return
+        mine = DeadlineReached(self._seconds)
+
+        def stop(_number: int, _frame: object) -> None:
+            if asyncio.current_task() is self._task:
+                raise mine
+
+        self._before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, max(self._seconds * 1.05, self._seconds + 0.05))
+        self._set = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._set:
+            self._signal.setitimer(self._signal.ITIMER_REAL, 0)
+            self._signal.signal(self._signal.SIGALRM, self._before)

@@ -1,0 +1,221 @@
+"""Log records of runs: one line on the console and one event in the journal for each.
+
+The standard library's logging is used where the program has loaded it. Where it has not (in jobs,
+where importing it would cost a fifth of the budget) the same lines are written directly.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from hpc_flows.context import current
+from hpc_flows.exceptions import MissingContextError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging as std
+    from typing import Any
+
+    from hpc_flows.context import RunContext
+
+DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
+_NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+_LEVELS = {name: level for level, name in _NAMES.items()}
+_COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m", "DEBUG": "\x1b[2m"}
+_ROOT = "hpc_flows"
+_FLOW_RUNS = "hpc_flows.flow_runs"
+_TASK_RUNS = "hpc_flows.task_runs"
+
+
+def level_number(name: str) -> int:
+    """Return the number of a level's name, such as 20 for INFO."""
+    return _LEVELS[name]
+
+
+def run_log(context: RunContext, level: int, message: str) -> None:
+    """Log a message of the engine about the context's task run or, without one, its flow run.
+
+    It goes through the standard library's logger where someone has attached to that.
+    """
+    root = context.root
+    if root is None or level < root.log_level:
+        return
+    name = _FLOW_RUNS if context.task_run is None else _TASK_RUNS
+    std_logging = sys.modules.get("logging")
+    if std_logging is not None and _is_customised(std_logging, name):
+        _std_logger(name).log(level, message, extra={"hpc_flows_context": context})
+        return
+    _emit(context, _NAMES[level], name, message, time.time())
+
+
+def _is_customised(std_logging: Any, name: str) -> bool:
+    """Tell whether somebody has changed our loggers, so that records must go through them."""
+    known = std_logging.Logger.manager.loggerDict
+    for each in (name, _ROOT):
+        logger = known.get(each)
+        if logger is None or isinstance(logger, std_logging.PlaceHolder):
+            continue
+        strange = any(type(handler).__name__ != "RunHandler" for handler in logger.handlers)
+        own_level = logger.level not in (0, 1)
+        if strange or own_level or logger.filters or logger.disabled:
+            return True
+    return False
+
+
+def _emit(context: RunContext, level: str, logger: str, message: str, when: float) -> None:
+    """Write the record to the journal and to the console."""
+    root, task_run, flow_run = context.root, context.task_run, context.flow_run
+    if root is None:
+        return
+    data: dict[str, Any] = {"level": level, "message": message, "logger": logger}
+    if flow_run is not None:
+        data["flow_run"] = flow_run.id
+    if task_run is not None:
+        data["task_run"] = task_run.id
+        subject = f"Task run '{task_run.name}' - "
+    elif flow_run is not None:
+        subject = f"Flow run '{flow_run.name}' - "
+    else:
+        subject = ""
+    root.journal.write("log", data)
+    _print_line(root.settings.console_colour, level, subject + message, when)
+
+
+_clock: tuple[int, str] = (0, "")
+
+
+def _time_of_day(when: float) -> str:
+    """Return local time as 16:08:59.356; the clock's text is made once a second."""
+    global _clock  # noqa: PLW0603 - a cache of the last second, nothing more
+    second = int(when)
+    known, text = _clock
+    if known != second:
+        text = time.strftime("%H:%M:%S", time.localtime(second))
+        _clock = (second, text)
+    return f"{text}.{int((when - second) * 1000):03d}"
+
+
+def _print_line(colour: str, level: str, message: str, when: float) -> None:
+    stream = sys.stderr
+    line = f"{_time_of_day(when)} | {level:<7} | {message}\n"
+    try:
+        if level != "INFO" and _is_coloured(colour, stream):
+            line = f"{_COLOURS[level]}{line[:-1]}\x1b[0m\n" if level in _COLOURS else line
+        stream.write(line)
+    except (AttributeError, OSError, ValueError):
+        # No console, a closed one, or one on a full disk: the journal has the record.
+        return
+
+
+def _is_coloured(colour: str, stream: Any) -> bool:
+    return colour == "always" or (colour == "auto" and bool(stream.isatty()))
+
+
+def get_logger(name: str | None = None) -> std.Logger:
+    """Return the standard library's logger `hpc_flows.<name>`, or `hpc_flows` without a name.
+
+    What it logs in a run goes to the run's journal and to the console.
+    """
+    if name is None or name == _ROOT or name.startswith(_ROOT + "."):
+        return _std_logger(name or _ROOT)
+    return _std_logger(f"{_ROOT}.{name}")
+
+
+def get_run_logger(context: RunContext | None = None, **extra: Any) -> std.LoggerAdapter[std.Logger]:
+    """Return a logger for the flow or task that calls this.
+
+    Args:
+        context: whose logger to return, instead of the caller's.
+        extra: attributes for every log record.
+
+    Raises:
+        MissingContextError: it is called outside of flows and tasks.
+    """
+    context = context or current()
+    if context is None or context.root is None:
+        msg = (
+            "get_run_logger() was called outside of any flow or task; there, use "
+            "logging.getLogger(), or hpc_flows.logging.get_logger()."
+        )
+        raise MissingContextError(msg)
+    import logging as std  # noqa: PLC0415 - the user asks for the standard library's logger
+
+    name = _FLOW_RUNS if context.task_run is None else _TASK_RUNS
+    extra["hpc_flows_context"] = context
+    _describe(context, extra)
+    return std.LoggerAdapter(_std_logger(name), extra)
+
+
+def _describe(context: RunContext, extra: dict[str, Any]) -> None:
+    """Add the attributes that Prefect users put in their formats."""
+    flow_run, task_run = context.flow_run, context.task_run
+    if flow_run is not None:
+        extra.update(
+            flow_run_id=flow_run.id, flow_run_name=flow_run.name, flow_name=flow_run.flow_name
+        )
+    if task_run is not None:
+        extra.update(
+            task_run_id=task_run.id, task_run_name=task_run.name, task_name=task_run.task_name
+        )
+
+
+def _std_logger(name: str) -> std.Logger:
+    """Return a logger below `hpc_flows`, whose one handler writes to the journal and console."""
+    import logging as std  # noqa: PLC0415 - lean modules do not load it until it is asked for
+
+    root = std.getLogger(_ROOT)
+    if not any(type(handler).__name__ == "RunHandler" for handler in root.handlers):
+        root.addHandler(_run_handler())
+        root.propagate = False
+        if root.level == std.NOTSET:
+            root.setLevel(1)  # the level of the run's settings decides, in the handler
+    return std.getLogger(name)
+
+
+def _run_handler() -> std.Handler:
+    import logging as std  # noqa: PLC0415 - as above
+
+    class RunHandler(std.Handler):
+        """Writes records to the journal of the run that they belong to, and to the console."""
+
+        def emit(self, record: std.LogRecord) -> None:
+            context = getattr(record, "hpc_flows_context", None) or current()
+            try:
+                message = self.format(record)
+                if context is None or context.root is None:
+                    if record.levelno >= WARNING:
+                        _print_line("never", record.levelname, message, record.created)
+                elif record.levelno >= context.root.log_level:
+                    _emit(context, record.levelname, record.name, message, record.created)
+            except Exception:  # noqa: BLE001 - as every handler of the standard library
+                self.handleError(record)
+
+    return RunHandler()
+
+
+def catch_prints() -> None:
+    """Make `print` in runs with `log_prints` a log record, from now on.
+
+    Prints to files other than the standard output, and prints outside of such runs, stay as they
+    are. It is never undone, because a thread of the run may still print when the run has ended.
+    """
+    import builtins  # noqa: PLC0415 - loaded always; the name is needed here only
+
+    if builtins.print is not _print:
+        _originals.append(builtins.print)
+        builtins.print = _print
+
+
+_originals: list[Any] = []
+
+
+def _print(*values: Any, **options: Any) -> None:
+    context = current()
+    file = options.get("file")
+    if context is None or not context.log_prints or file not in (None, sys.stdout):
+        _originals[-1](*values, **options)
+        return
+    separator = options.get("sep")
+    text = (" " if separator is None else separator).join(map(str, values))
+    run_log(context, INFO, text)

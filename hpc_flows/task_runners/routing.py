@@ -1,0 +1,254 @@
+"""Which runner gets which call, and when: after the runs have ended that the call waits for."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+from hpc_flows.context import RunContext, open_root
+from hpc_flows.engine.task_engine import not_ready, with_values
+from hpc_flows.exceptions import UpstreamTaskError
+from hpc_flows.futures import find_futures, is_plain
+from hpc_flows.runs import new_id
+from hpc_flows.settings import get_settings
+from hpc_flows.states import Cancelled, Crashed, StateType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from hpc_flows.futures import TaskFuture
+    from hpc_flows.task_runners.base import TaskCall, TaskRunner
+    from hpc_flows.task_runners.machine import Machine, Reservation
+
+_RUNNING = StateType.RUNNING
+
+
+class Router:
+    """Gives the calls of one flow run to runners.
+
+    Tasks without resources go to the flow's own runner. Tasks with resources go to the flow's
+    runner if it places resources, else to the active cluster's; with no cluster active this
+    machine's cpus, memory and GPUs bound what the flow's runner runs at once.
+    """
+
+    def __init__(self, context: RunContext, runner: TaskRunner | None = None) -> None:
+        """Route the calls of `context`'s flow run.
+
+        Args:
+            context: whose calls; it must have a root.
+            runner: the flow's runner, which the router starts and closes; None takes threads.
+        """
+        self._context = context
+        self._runner = runner
+        self._started = False
+        self._local: TaskRunner | None = None
+        self._lock = allocate_lock()
+
+    def __call__(self, task: Any, calls: Sequence[TaskCall]) -> None:
+        """Run calls of one task, each once what it waits for has ended."""
+        submitted = self._context.submitted
+        ready, waiting = [], []
+        for call in calls:
+            submitted.add(call)
+            plain = not call.wait_for and is_plain(call.args) and is_plain(call.kwargs.values())
+            (ready if plain else waiting).append(call)
+        if ready:
+            self._submit(task, ready)
+        if waiting:
+            _WaitingCalls(self, task, waiting)
+
+    def check(self, task: Any) -> None:
+        """Raise ResourceError when the task asks for what can never be given."""
+        if task.resources is not None:
+            self._runner_for(task).check(task)
+
+    def takes(self, task: Any) -> bool:
+        """Tell whether a direct call of the task goes to a runner too: one that has resources."""
+        return task.resources is not None and self._runner_for(task).places_resources
+
+    def hold(self, task: Any) -> Reservation:
+        """Return a reservation of this machine for a direct call of a task with resources."""
+        return self._machine().reserve(task.resources)
+
+    def start_ready(self, task: Any, calls: Sequence[TaskCall]) -> None:
+        """Submit calls whose upstream runs have all ended."""
+        ready = []
+        for call in calls:
+            if call.future.done():  # cancelled while it waited
+                continue
+            try:
+                args, kwargs = with_values(call.args, call.kwargs, call.wait_for)
+            except UpstreamTaskError as error:
+                call.future.resolve(not_ready(task, call.run, call.context, error))
+            except Exception as error:  # noqa: BLE001 - a result that cannot be loaded, say
+                call.end(Crashed(f"An argument could not be had: {error}", data=error))
+            else:
+                call.args, call.kwargs, call.wait_for = tuple(args), kwargs, ()
+                ready.append(call)
+        if ready:
+            self._submit(task, ready)
+
+    def _submit(self, task: Any, calls: Sequence[TaskCall]) -> None:
+        runner = self._runner_for(task)
+        for call in calls:
+            call.runner = runner
+        runner.submit(calls)
+
+    def cancel(self, reason: str, *, started: bool) -> None:
+        """Cancel what has not ended; with `started=False`, only what has not begun."""
+        by_runner: dict[int, list[TaskCall]] = {}
+        for call in list(self._context.submitted.calls.values()):
+            if call.runner is None:
+                call.end(Cancelled(reason))
+            elif started or call.run.state is None or call.run.state.type is not _RUNNING:
+                by_runner.setdefault(id(call.runner), []).append(call)
+        for calls in by_runner.values():
+            runner = calls[0].runner
+            if runner is not None:
+                runner.cancel(calls, reason)
+
+    def close(self) -> None:
+        """Close the flow's runner; those of clusters live as long as the root run."""
+        if self._runner is not None and self._started:
+            self._runner.close()
+
+    def _runner_for(self, task: Any) -> TaskRunner:
+        resources = task.resources
+        if resources is None or (self._runner is not None and self._runner.places_resources):
+            return self._own()
+        root = self._context.root
+        cluster = None if root is None or root.in_job else root.settings.cluster
+        if cluster is not None:
+            return self._cluster(cluster)
+        with self._lock:
+            if self._local is None:
+                from hpc_flows.task_runners.machine import MachineRunner  # noqa: PLC0415
+
+                self._local = MachineRunner(self._machine(), self._own)
+        return self._local
+
+    def _own(self) -> TaskRunner:
+        """Return the flow's runner, started."""
+        with self._lock:
+            if self._runner is None:
+                # Here, because a flow that submits nothing needs no threads.
+                from hpc_flows.task_runners.threads import ThreadPoolTaskRunner  # noqa: PLC0415
+
+                self._runner = ThreadPoolTaskRunner()
+            if not self._started:
+                self._runner.start(self._context)
+                self._started = True
+            return self._runner
+
+    def _cluster(self, name: str) -> TaskRunner:
+        """Return the one runner of a cluster in this root run, started."""
+        runners = self._context.root.runners  # type: ignore[union-attr]
+        with self._lock:
+            if name not in runners:
+                from hpc_flows.task_runners.cluster import ClusterTaskRunner  # noqa: PLC0415
+
+                runner = ClusterTaskRunner(name)
+                runner.start(self._context)
+                runners[name] = runner
+            runner_: TaskRunner = runners[name]
+            return runner_
+
+    def _machine(self) -> Machine:
+        root = self._context.root
+        if root.machine is None:  # type: ignore[union-attr]
+            from hpc_flows.task_runners.machine import Machine  # noqa: PLC0415 - few need it
+
+            root.machine = Machine()  # type: ignore[union-attr]
+        machine: Machine = root.machine  # type: ignore[union-attr]
+        return machine
+
+
+class _WaitingCalls:
+    """Calls of one task that wait for futures; those that become ready together go together."""
+
+    __slots__ = ("_dependents", "_left", "_lock", "_router", "_task")
+
+    def __init__(self, router: Router, task: Any, calls: Sequence[TaskCall]) -> None:
+        self._router = router
+        self._task = task
+        self._lock = allocate_lock()
+        self._left: dict[str, int] = {}
+        self._dependents: dict[str, list[TaskCall]] = {}
+        upstream: dict[str, TaskFuture] = {}
+        free = []
+        for call in calls:
+            futures = {
+                future.task_run_id: future
+                for future in find_futures((call.args, call.kwargs, call.wait_for))
+            }
+            upstream.update(futures)
+            self._left[call.run.id] = len(futures)
+            for run_id in futures:
+                self._dependents.setdefault(run_id, []).append(call)
+            if not futures:
+                free.append(call)
+        if free:
+            router.start_ready(task, free)
+        for future in upstream.values():
+            future.add_done_callback(self._upstream_ended)
+
+    def _upstream_ended(self, future: TaskFuture) -> None:
+        ready = []
+        with self._lock:
+            for call in self._dependents.pop(future.task_run_id, ()):
+                self._left[call.run.id] -= 1
+                if self._left[call.run.id] == 0:
+                    ready.append(call)
+        if ready:
+            self._router.start_ready(self._task, ready)
+
+
+def with_dispatch(context: RunContext) -> RunContext:
+    """Return the context, with a router of its own where nothing else runs its calls."""
+    if context.dispatch is None:
+        context.dispatch = Router(context)
+    return context
+
+
+class standing_alone:  # noqa: N801 - reads as a statement: `with standing_alone(name) as context:`
+    """Give a task that is called outside of any run a root run of its own, for a `with` block."""
+
+    def __init__(self, task_name: str) -> None:
+        self._context = _alone(task_name)
+
+    def __enter__(self) -> RunContext:
+        return self._context
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _close(self._context)
+
+
+def _alone(task_name: str) -> RunContext:
+    settings = get_settings()
+    root = open_root(new_id(), {"task": task_name, "name": task_name}, settings)
+    context = RunContext(root, log_prints=settings.log_prints)
+    return with_dispatch(context)
+
+
+def _close(context: RunContext) -> None:
+    dispatch: Any = context.dispatch
+    dispatch.close()
+    if context.root is not None:
+        context.root.close()
+
+
+def standing_alone_until_done(task_name: str) -> RunContext:
+    """Return a root run of its own for calls that are submitted outside of any run.
+
+    It is closed when the last of them has ended.
+    """
+    context = _alone(task_name)
+    context.submitted.when_empty = lambda: _close(context)
+    return context

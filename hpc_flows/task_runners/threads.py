@@ -1,0 +1,218 @@
+"""Runs calls in threads of this process; what a flow does when it says nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections import deque
+from contextvars import copy_context
+
+from hpc_flows.engine.drive import drive
+from hpc_flows.engine.task_engine import last_state, run_task
+from hpc_flows.exceptions import ParameterError
+from hpc_flows.states import Cancelled
+from hpc_flows.task_runners.base import TaskRunner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextvars import Context
+    from typing import Any, Self
+
+    from hpc_flows.context import RunContext
+    from hpc_flows.task_runners.base import TaskCall
+
+#: Most threads where neither the runner nor the settings say. Prefect has no bound; this many
+#: sleeping tasks cost about 20 MB, and login nodes limit the threads of a user.
+MOST_WORKERS = 250
+#: Seconds between two looks at whether more threads would help.
+_LOOK = 0.002
+#: Calls per second above which a process is kept busy by starting calls alone.
+_BUSY = 2000.0
+
+
+class ThreadPoolTaskRunner(TaskRunner):
+    """Runs calls in a pool of threads that grows while calls wait and threads could help.
+
+    A task that waits for another's future does not count as running, so that tasks which submit
+    tasks cannot block each other, however small the pool.
+    """
+
+    name = "threads"
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        """Make a pool of at most `max_workers` running tasks; None takes the settings."""
+        if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
+            msg = f"max_workers must be a positive whole number, not {max_workers!r}."
+            raise ParameterError(msg)
+        self.max_workers = max_workers
+        self._limit = max_workers or MOST_WORKERS
+        self._queue: deque[tuple[TaskCall, Context]] = deque()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._threads: dict[threading.Thread, TaskCall | None] = {}
+        self._idle = 0
+        self._paused = 0
+        self._taken = 0
+        self._closed = False
+        self._growing = False
+
+    def duplicate(self) -> Self:
+        """Return a pool of the same size that shares nothing with this one."""
+        return type(self)(self.max_workers)
+
+    def start(self, context: RunContext) -> None:
+        """Take the pool's size from the run's settings if it was not given."""
+        if self.max_workers is None and context.root is not None:
+            self._limit = context.root.settings.thread_workers or MOST_WORKERS
+
+    def submit(self, calls: Sequence[TaskCall]) -> None:
+        """Queue calls; threads take them in order."""
+        outer = copy_context()
+        contexts: dict[int, RunContext] = {}
+        entries = []
+        for call in calls:
+            inner = contexts.get(id(call.context))
+            if inner is None:
+                inner = contexts[id(call.context)] = call.context.copy()
+                inner.slots = (*inner.slots, self)
+            call.context = inner
+            entries.append((call, outer))
+        with self._lock:
+            self._queue.extend(entries)
+            self._wake_or_grow()
+
+    def _wake_or_grow(self) -> None:
+        """Let a thread take a call, with the lock held; make one if none is idle."""
+        if self._idle:
+            self._work.notify(min(self._idle, len(self._queue)))
+        elif self._running() == 0:
+            self._add_thread()
+        if self._queue and not self._growing and self._running() < self._limit:
+            self._growing = True
+            threading.Thread(target=self._grow, name="hpc-flows-pool", daemon=True).start()
+
+    def _running(self) -> int:
+        """Return how many threads run a task that does not wait."""
+        return len(self._threads) - self._idle - self._paused
+
+    def _add_thread(self) -> bool:
+        thread = threading.Thread(
+            target=self._serve, name=f"hpc-flows-{len(self._threads)}", daemon=True
+        )
+        self._threads[thread] = None
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads; go on with those there are
+            del self._threads[thread]
+            if not self._threads:
+                raise
+            return False
+        return True
+
+    def _grow(self) -> None:
+        """Add threads, more each time, while calls wait and the process is not busy already."""
+        taken, wall, cpu = self._taken, time.monotonic(), time.process_time()
+        step = 1
+        while True:
+            time.sleep(_LOOK)
+            with self._lock:
+                room = self._limit - self._running()
+                if not self._queue or room <= 0 or self._closed:
+                    self._growing = False
+                    return
+                elapsed = time.monotonic() - wall
+                rate = (self._taken - taken) / elapsed
+                load = (time.process_time() - cpu) / elapsed
+                if rate < _BUSY or load < 0.5:  # noqa: PLR2004 - half of one core
+                    for _ in range(min(step, room, len(self._queue))):
+                        if not self._add_thread():
+                            break
+                    step *= 2
+                taken, wall, cpu = self._taken, time.monotonic(), time.process_time()
+
+    def _serve(self) -> None:
+        """Take calls until there are none, or until there are more threads than there may be."""
+        me = threading.current_thread()
+        while True:
+            with self._lock:
+                while not self._queue and not self._closed:
+                    self._idle += 1
+                    self._work.wait()
+                    self._idle -= 1
+                    if me not in self._threads:
+                        return
+                if not self._queue or self._running() > self._limit:
+                    self._threads.pop(me, None)
+                    return
+                call, outer = self._queue.popleft()
+                self._taken += 1
+                self._threads[me] = call
+            outer.copy().run(_run, call)
+            with self._lock:
+                if me not in self._threads:  # written off
+                    return
+                self._threads[me] = None
+
+    # The pool is a slot of the contexts of its calls: see `RunContext.slots`.
+
+    def pause(self) -> None:
+        """Let another thread run while this one waits."""
+        with self._lock:
+            self._paused += 1
+            if self._queue:
+                self._wake_or_grow()
+
+    def resume(self) -> None:
+        """Count the thread as running again."""
+        with self._lock:
+            self._paused -= 1
+
+    def cancel(self, calls: Sequence[TaskCall] | None, reason: str) -> None:
+        """End calls as Cancelled; threads that run one are interrupted and written off."""
+        with self._lock:
+            wanted = None if calls is None else {call.run.id for call in calls}
+            queued = [call for call, _ in self._queue if wanted is None or call.run.id in wanted]
+            gone = {call.run.id for call in queued}
+            self._queue = deque(entry for entry in self._queue if entry[0].run.id not in gone)
+            running = [
+                (thread, call)
+                for thread, call in self._threads.items()
+                if call is not None and (wanted is None or call.run.id in wanted)
+            ]
+            for thread, _ in running:
+                del self._threads[thread]
+        state = Cancelled(reason)
+        for call in (*queued, *(call for _, call in running), *(calls or ())):
+            call.end(state)
+        for thread, _ in running:
+            _interrupt(thread)
+
+    def close(self) -> None:
+        """Let the threads go once the queue is empty."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+
+
+ConcurrentTaskRunner = ThreadPoolTaskRunner
+
+
+def _run(call: TaskCall) -> None:
+    """Run a call and resolve its future, whatever happens."""
+    if call.future.done():
+        return
+    try:
+        state = drive(run_task(call.task, call.run, call.args, call.kwargs, call.context))
+    except BaseException:  # noqa: BLE001 - the engine has recorded it; a thread has no caller
+        state = last_state(call.run)
+    call.future.resolve(state)
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in a thread, at its next step of Python code."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
+        )
