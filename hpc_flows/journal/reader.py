@@ -217,9 +217,15 @@ def _checked(facts: dict[str, Any]) -> Event:
 
 
 def _seconds(value: object) -> float:
-    if type(value) not in (int, float) or not isfinite(value):  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError("not a number of seconds")  # noqa: TRY004 - counted like any damage
+    try:
+        seconds = float(value)
+    except OverflowError as error:
+        raise ValueError("not a number of seconds") from error
+    if not isfinite(seconds):
         raise ValueError("not a number of seconds")
-    return float(value)  # type: ignore[arg-type]
+    return seconds
 
 
 def _no_number(text: str) -> float:

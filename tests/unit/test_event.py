@@ -1,0 +1,152 @@
+"""Events and their spelling."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpc_flows.journal.event import Event, encode, seal
+from hpc_flows.journal.reader import NewerVersionError, decode
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def line(**changed: object) -> bytes:
+    facts = {
+        "v": 1,
+        "run": "r",
+        "writer": "driver",
+        "seq": 1,
+        "wall": 2.0,
+        "mono": 3.0,
+        "kind": "state",
+        "data": {},
+    } | changed
+    return seal(json.dumps(facts).encode())[:-1]
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+def test_what_json_can_say_comes_back_equal(data: dict[str, object]) -> None:
+    assert json.loads(encode(data)) == data
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+def test_a_line_has_no_newline_and_no_tab_inside(data: dict[str, object]) -> None:
+    text = encode(data)
+    assert text.isascii()
+    assert "\n" not in text
+    assert "\t" not in text
+
+
+def test_a_line_ends_in_the_checksum_of_its_object() -> None:
+    body, tab, checksum = seal(b'{"v":1}').rstrip(b"\n").rpartition(b"\t")
+    assert (body, tab) == (b'{"v":1}', b"\t")
+    assert int(checksum, 16) == zlib.crc32(body)
+    assert len(checksum) == 8
+
+
+def test_numbers_that_json_lacks_become_words_and_not_an_error() -> None:
+    said = json.loads(encode({"a": math.nan, "b": [math.inf], "c": 10**5000}))
+    assert said["a"] == "nan"
+    assert said["b"] == ["inf"]
+    assert isinstance(said["c"], str)
+
+
+def test_foreign_objects_become_words_and_not_an_error() -> None:
+    class Rude:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    said = json.loads(
+        encode({"path": pathlib.Path("/a/b"), "set": {1}, "rude": Rude(), "bytes": b"x" * 5000})
+    )
+    assert said["path"] == "/a/b"
+    assert said["set"] == [1]
+    assert "Rude" in said["rude"]
+    assert len(said["bytes"]) < 2000
+
+
+def test_keys_that_are_no_texts_become_texts() -> None:
+    assert json.loads(encode({"a": {(1, 2): 3}})) == {"a": {"(1, 2)": 3}}
+
+
+def test_a_circle_does_not_stop_the_journal() -> None:
+    circle: dict[str, object] = {}
+    circle["me"] = circle
+    assert "me" in json.loads(encode(circle))
+
+
+def test_an_event_is_known_by_writer_and_number() -> None:
+    event = Event("r", "driver", 7, 1.5, 2.5, "log", {"message": "hi"})
+    assert event.id == "driver:7"
+    assert event.order == (1.5, "driver", 7)
+    assert event == Event("r", "driver", 7, 1.5, 2.5, "log", {"message": "hi"})
+    assert event != Event("r", "driver", 7, 1.5, 2.5, "log", {"message": "ho"})
+
+
+def test_a_line_reads_as_the_event_that_it_says() -> None:
+    event = decode(line(seq=4, data={"a": "é"}))
+    assert (event.seq, event.wall, event.kind, event.data) == (4, 2.0, "state", {"a": "é"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"v": 0},
+        {"v": "1"},
+        {"seq": 0},
+        {"seq": -1},
+        {"seq": 1.5},
+        {"seq": True},
+        {"seq": 2**70},
+        {"wall": "now"},
+        {"wall": None},
+        {"wall": 10**400},
+        {"mono": True},
+        {"kind": 3},
+        {"data": []},
+        {"run": None},
+        {"writer": 1},
+    ],
+)
+def test_a_right_checksum_does_not_save_a_wrong_field(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"wrong|not a|fields|Exceeds"):
+        decode(line(**wrong))
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b'"x"', b"{}", b"", b"\xff", b"[" * 100_000])
+def test_a_right_checksum_does_not_make_an_event(body: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - any ValueError is counted as a bad line
+        decode(seal(body)[:-1])
+
+
+def test_undefined_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        decode(line(wall=math.nan))
+
+
+def test_a_newer_version_is_told_from_damage() -> None:
+    with pytest.raises(NewerVersionError):
+        decode(line(v=2))
+
+
+@given(st.integers(0, 200), st.integers(1, 255))
+def test_one_changed_byte_is_noticed(at: int, change: int) -> None:
+    good = bytearray(line(data={"id": "abc"}))
+    good[at % len(good)] ^= change
+    with pytest.raises(ValueError):  # noqa: PT011 - any ValueError is counted as a bad line
+        decode(bytes(good))
