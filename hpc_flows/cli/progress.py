@@ -20,6 +20,7 @@ from rich.text import Text
 
 from hpc_flows.cli.tally import STYLES, Tally, by_task, tally
 from hpc_flows.cli.terminal import console, duration, is_unicode
+from hpc_flows.journal.index import summarise
 from hpc_flows.journal.reader import JournalReader
 from hpc_flows.journal.replay import RunView
 from hpc_flows.settings import get_settings
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import Console
+
+    from hpc_flows.journal.index import RunSummary
 
 #: Seconds between two looks at the journal, at least.
 _PERIOD = 0.25
@@ -117,11 +120,12 @@ class Progress:
     Args:
         title: what is run, such as `census on afton`.
         live: whether a table is redrawn; by default where stdout is a terminal.
+        follow: folder of a run that was begun before, to be followed instead.
     """
 
-    def __init__(self, title: str, *, live: bool | None = None) -> None:
+    def __init__(self, title: str, *, live: bool | None = None, follow: str | None = None) -> None:
         self.title = title
-        self.follower: Follower | None = None
+        self.follower = None if follow is None else Follower(follow)
         self._newcomers = _Newcomers(get_settings().home)
         self.began = time.time()
         self._stop = threading.Event()
@@ -210,8 +214,8 @@ def plain_words(view: RunView) -> str:
 
 
 def by_task_of(view: RunView) -> dict[str, Tally]:
-    """Return a run's tallies by task name."""
-    return by_task(list(view.task_runs.values()))
+    """Return a run's tallies by task name; task runs not yet named are left out."""
+    return {task: counted for task, counted in by_task(view.task_runs.values()).items() if task}
 
 
 class _Table(_Display):
@@ -337,6 +341,23 @@ def bar(counted: Tally, width: int, *, unicode: bool = True) -> Text:
 
 def _cut(label: str, room: int) -> str:
     return label if len(label) <= room else label[: room - 1] + "~"
+
+
+def watch(run_dir: str) -> None:
+    """Show the progress of a run that goes on elsewhere, until it ends."""
+    about = summarise(run_dir)
+    if not goes_on(about):
+        return
+    progress = Progress(f"{about.flow} ({about.name})", follow=run_dir)
+    progress.began = about.started or progress.began
+    with progress:
+        while goes_on(summarise(run_dir)):
+            time.sleep(_PERIOD * 2)
+
+
+def goes_on(about: RunSummary) -> bool:
+    """Tell whether a run has not ended and may still have a driver."""
+    return about.ended is None and about.alive is not False
 
 
 def summary(view: RunView) -> str:
