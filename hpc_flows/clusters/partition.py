@@ -120,12 +120,14 @@ class Problem:
         asked: what the request asks for, in words that follow "asks for" or "asks".
         holds: what the partition allows: an amount where `most` is set, else a clause.
         most: the allowed amount, where it is a maximum; compared between partitions.
+        over: how many times too much, or too little, is asked for.
     """
 
     limit: str
     asked: str
     holds: str
     most: int | None = None
+    over: float = 1000.0
 
     def __str__(self) -> str:
         there = f"the most there is {self.holds}" if self.most else self.holds
@@ -187,14 +189,15 @@ def _above(partition: Partition, demand: Demand) -> Iterator[Problem]:
     for limit, name, say, of in _MAXIMA:
         most, asked = getattr(partition, limit), getattr(demand, name)
         if most is not None and asked is not None and asked > most:
-            yield Problem(limit, say(asked) + of, say(most), most)
+            yield Problem(limit, say(asked) + of, say(most), most, asked / most)
 
 
 def _below(partition: Partition, demand: Demand) -> Iterator[Problem]:
     for limit, name, say, of in _MINIMA:
         least, asked = getattr(partition, limit), getattr(demand, name)
         if least is not None and asked < least:
-            yield Problem(limit, say(asked) + of, f"it takes {say(least)} or more")
+            holds = f"it takes {say(least)} or more"
+            yield Problem(limit, say(asked) + of, holds, over=least / asked)
 
 
 def _gpu_problems(partition: Partition, demand: Demand) -> Iterator[Problem]:
@@ -211,8 +214,10 @@ def _gpu_problems(partition: Partition, demand: Demand) -> Iterator[Problem]:
         yield Problem("gpus", asked, f"it has {known}", 0)
         return
     most = partition.gpus.get(kind, 0) if kind else max(partition.gpus.values(), default=0)
-    if count > most:
-        yield Problem("gpus", asked, f"{most} per node" if most else "it has no GPUs", most)
+    if not most:
+        yield Problem("gpus", asked, "it has no GPUs", 0)
+    elif count > most:
+        yield Problem("gpus", asked, f"{most} per node", most, count / most)
 
 
 def _gpu_table(gres: Any) -> dict[str, int]:

@@ -159,14 +159,16 @@ class Site:
         return f"{head}{why}. No other partition holds it: {self._why_nowhere(asked)}"
 
     def _why_nowhere(self, asked: Resources) -> str:
-        found = {name: self._problems(p, asked) for name, p in self.partitions.items()}
+        up = {name: p for name, p in self.partitions.items() if p.up} or self.partitions
+        found = {name: self._problems(p, asked) for name, p in up.items()}
         for limit in _common_limits(found):
             if text := self._most(limit, found):
                 return text
         automatic = [name for name in found if self.partitions[name].automatic]
 
-        def distance(name: str) -> tuple[bool, int]:
-            return bool(asked.gpus) != self.partitions[name].has_gpus, len(found[name])
+        def distance(name: str) -> tuple[bool, float]:
+            too_much = sum(problem.over for problem in found[name])
+            return bool(asked.gpus) != self.partitions[name].has_gpus, too_much
 
         nearest = min(automatic or found, key=distance)
         why = ", and ".join(str(problem) for problem in found[nearest])

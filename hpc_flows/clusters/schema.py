@@ -50,6 +50,10 @@ def _amount(value: Any) -> float:
     return float(value)
 
 
+def _seconds(value: Any) -> float:
+    return 0.0 if value == 0 and not isinstance(value, bool) else _amount(value)
+
+
 def _day(value: Any) -> date:
     if not isinstance(value, date) or isinstance(value, datetime):
         msg = "it must be a date without quotes, such as 2026-11-21"
@@ -89,7 +93,8 @@ def _required(value: Any) -> tuple[str, ...]:
 
 
 def _defaults(value: Any) -> dict[str, Any]:
-    return Resources.from_dict(value).to_dict()
+    found = Resources.of(value)
+    return found.to_dict() if found else {}
 
 
 def _nodes(value: Any) -> list[dict[str, Any]]:
@@ -212,7 +217,7 @@ PROFILE: dict[str, Any] = {
         "max_jobs": _count,
         "licenses": _texts,
         "qos": {"*": dict.fromkeys(("priority", "max_wall", "max_jobs", "max_submit"), _count)},
-        "timings": {"*": _amount},
+        "timings": {"*": _seconds},
         "nodes": _nodes,
     },
 }
