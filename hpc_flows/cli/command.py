@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 else:  # these have parameters since click 8.2 and 8.5
     _Choice, TextType = click.Choice, click.ParamType
 
+#: Exit statuses, as shells and other tools use them; a wrong command line is 2, click's own.
+FAILED, INTERRUPTED = 1, 130
+
 
 def _debug_from_environment() -> bool:
     return os.environ.get("HPC_FLOWS_DEBUG", "").lower() in {"1", "true", "yes", "on"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpc_flows._version import __version__
-from hpc_flows.cli.command import Invocation, LazyGroup
+from hpc_flows.cli.command import FAILED, INTERRUPTED, Invocation, LazyGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,8 @@ _COMMANDS = {
     )
 }
 
-#: Exit statuses, as shells and other tools use them.
-FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+#: Exit status when the reader of a pipe has left, as shells count SIGPIPE.
+BROKEN_PIPE = 141
 
 
 @click.group(

@@ -6,16 +6,17 @@ import asyncio
 import inspect
 import os
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpc_flows.cli.cluster import ClusterName
-from hpc_flows.cli.command import Command, TextType
+from hpc_flows.cli.command import INTERRUPTED, Command, Invocation, TextType
 from hpc_flows.cli.flow_file import flows_of, load_flow, load_module, read_parameters
 from hpc_flows.cli.progress import Progress, summary
 from hpc_flows.cli.terminal import duration
-from hpc_flows.cli.trouble import block, user_traceback
+from hpc_flows.cli.trouble import user_traceback
 from hpc_flows.clusters import Cluster
 from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.settings import get_settings
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from hpc_flows.flows import Flow
-
-_INTERRUPTED = 130
 
 
 class FlowPlace(TextType):
@@ -134,32 +133,29 @@ def execute(flow: Flow[..., Any], parameters: dict[str, Any], progress: Progress
 
 def _tell(progress: Progress, error: BaseException | None) -> int:
     if isinstance(error, KeyboardInterrupt):
-        _tell_cancelled(progress)
-        return _INTERRUPTED
-    if error is not None:
-        ours = isinstance(error, HpcFlowsError)
-        click.echo(block(error) if ours else user_traceback(error).rstrip(), err=True)
-    _tell_end(progress, "failed" if error is not None else "completed")
-    return 0 if error is None else 1
+        _tell_end(progress, "cancelled", "magenta")
+        return INTERRUPTED
+    if error is None:
+        _tell_end(progress, "completed", "green")
+        return 0
+    if click.get_current_context().ensure_object(Invocation).debug:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    # The engine has logged the error with its traceback; what is left is to say that this was all.
+    first, _, more = str(error).strip().partition("\n")
+    why = f"{type(error).__name__}: {first}" + (" ..." if more else "")
+    _tell_end(progress, "failed", "red", why)
+    return 1
 
 
-def _tell_end(progress: Progress, how: str) -> None:
+def _tell_end(progress: Progress, how: str, colour: str, why: str = "") -> None:
     view = progress.view
-    if view is None:
+    if view is None or view.root is None:
+        click.echo(f"The run {how} before it began. {why}".rstrip(), err=True)
         return
+    name = view.root.name
     took = duration(time.time() - progress.began)
-    colour = "green" if how == "completed" else "red"
-    root = view.flow_runs[view.run_id]
-    click.echo(
-        f"Flow run {root.name!r} {click.style(how, fg=colour)} after {took}; {summary(view)}.\n"
-        f"  hpc-flows runs show {root.name}",
-        err=True,
-    )
-
-
-def _tell_cancelled(progress: Progress) -> None:
-    view = progress.view
-    if view is None:
-        click.echo("Interrupted before the run began.", err=True)
-        return
-    _tell_end(progress, "cancelled")
+    told = f": {why}" if why else f"; {summary(view)}."
+    click.echo(f"Flow run {name!r} {click.style(how, fg=colour)} after {took}{told}", err=True)
+    if why:
+        click.echo(f"It had {summary(view)}.", err=True)
+    click.echo(f"  hpc-flows runs show {name}", err=True)
