@@ -1,0 +1,119 @@
+"""The list of runs, and finding the one that is meant."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpc_flows.exceptions import JournalError, UnknownRun
+from hpc_flows.journal.folder import create_run
+from hpc_flows.journal.index import find_run, list_runs
+from hpc_flows.journal.writer import JournalWriter
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(tmp_path)
+
+
+def make(root: str, id_: str, name: str, *states: str, created: float = 0.0, logs: int = 0) -> str:
+    path = create_run(root, id_, {"name": name, "flow": "cv", "created": created})
+    with JournalWriter(path, id_, "driver") as journal:
+        journal.write("flow-run", {"id": id_, "name": name, "flow": "cv"})
+        for state in states:
+            data = {"subject": "flow", "id": id_, "type": state, "name": state.capitalize()}
+            journal.write("state", data | {"attempt": 1})
+            for number in range(logs):
+                journal.write("log", {"message": f"{number} " + "x" * 200})
+    return path
+
+
+def test_a_home_without_runs_lists_none(root: str) -> None:
+    assert list_runs(root) == []
+    assert list_runs(os.path.join(root, "nothing", "here")) == []
+
+
+def test_runs_are_listed_newest_first_with_how_they_stand(root: str) -> None:
+    make(root, "aaaa-1", "merry-fox", "RUNNING", "COMPLETED", created=100.0)
+    make(root, "bbbb-2", "sad-owl", "RUNNING", created=200.0)
+    newest, oldest = list_runs(root)
+    assert (newest.name, newest.state_type, newest.ended) == ("sad-owl", "RUNNING", None)
+    assert (oldest.name, oldest.state_name, oldest.flow) == ("merry-fox", "Completed", "cv")
+    assert oldest.ended is not None
+    assert newest.alive is True
+    assert newest.to_dict()["id"] == "bbbb-2"
+
+
+def test_the_end_of_a_long_run_is_found_without_reading_all_of_it(root: str) -> None:
+    make(root, "aaaa-1", "long", "RUNNING", "FAILED", logs=150)
+    path = make(root, "bbbb-2", "longer", "RUNNING", "RUNNING", "RUNNING", "FAILED", logs=600)
+    assert os.path.getsize(os.path.join(path, "journal", "driver.jsonl")) > 400_000
+    states = {run.name: run.state_type for run in list_runs(root)}
+    assert states["long"] == "FAILED"
+    running = make(root, "cccc-3", "goes-on", "RUNNING", logs=2000)
+    assert {run.path: run.state_type for run in list_runs(root)}[running] == "RUNNING"
+
+
+def test_a_driver_that_died_shows(root: str) -> None:
+    code = "import os; print(os.getpid())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    create_run(root, "aaaa-1", {"name": "dead", "pid": int(done.stdout)})
+    create_run(root, "bbbb-2", {"name": "elsewhere", "host": "another-node"})
+    alive = {run.name: run.alive for run in list_runs(root)}
+    assert alive == {"dead": False, "elsewhere": None}
+
+
+def test_damaged_runs_are_listed_with_what_is_left(root: str) -> None:
+    for id_, text in (("aaaa-1", "{"), ("bbbb-2", "[]"), ("cccc-3", '{"created": "x", "pid": {}}')):
+        path = create_run(root, id_)
+        Path(path, "run.json").write_text(text)
+    path = make(root, "dddd-4", "garbled", "RUNNING")
+    with Path(path, "journal", "driver.jsonl").open("ab") as file:
+        file.write(b'\xff\x00 "kind":"state" dddd-4\n')
+    assert sorted(run.id for run in list_runs(root)) == ["aaaa-1", "bbbb-2", "cccc-3", "dddd-4"]
+    assert {run.state_type for run in list_runs(root)} == {None, "RUNNING"}
+
+
+def test_a_run_is_found_by_id_beginning_name_and_latest(root: str) -> None:
+    first = make(root, "aaaa-1111", "merry-fox", created=1.0)
+    second = make(root, "bbbb-2222", "sad-owl", created=2.0)
+    assert find_run(root, "aaaa-1111") == first
+    assert find_run(root, "aaaa") == first
+    assert find_run(root, "merry-fox") == first
+    assert find_run(root, "latest") == second
+
+
+def test_of_several_runs_of_a_name_the_newest_is_meant(root: str) -> None:
+    make(root, "aaaa-1", "merry-fox", created=1.0)
+    newer = make(root, "bbbb-2", "merry-fox", created=2.0)
+    assert find_run(root, "merry-fox") == newer
+
+
+def test_a_typo_gets_the_close_match(root: str) -> None:
+    make(root, "aaaa-1", "merry-fox")
+    with pytest.raises(UnknownRun, match=r"Did you mean 'merry-fox'\?.*runs ls"):
+        find_run(root, "mery-fox")
+
+
+def test_a_beginning_that_fits_several_names_them(root: str) -> None:
+    make(root, "aaaa-1", "one")
+    make(root, "aaaa-2", "two")
+    with pytest.raises(UnknownRun, match=r"aaaa-1, aaaa-2.*more"):
+        find_run(root, "aaaa")
+    with pytest.raises(UnknownRun, match="There is no run"):
+        find_run(root, "aaa")  # too short to be taken for an id's beginning
+
+
+def test_without_any_run_the_error_says_so(root: str) -> None:
+    with pytest.raises(UnknownRun, match="no runs yet"):
+        find_run(root, "x")
+
+
+def test_a_home_that_cannot_be_read_is_told(root: str) -> None:
+    Path(root, "runs").write_text("")
+    with pytest.raises(JournalError, match="HPC_FLOWS_HOME"):
+        list_runs(root)
