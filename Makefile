@@ -3,10 +3,12 @@
 # make test   the whole suite; as root on Debian against a real Slurm that it installs and starts
 #             (make test ARGS="-k array tests/unit" passes arguments to pytest)
 # make lint   style and types
-# make bench  hpc_flows beside Prefect and submitit (ARGS as for `test`)
+# make bench  hpc_flows beside Prefect and submitit, on the same Slurm (ARGS as for `test`)
+# make docs   the pages of docs/reference that are written from the code
+# make picture  docs/images/demo.svg, from a run of the demo
 # make clean  all that the others made
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv setup demo test lint bench docs picture clean
 .DEFAULT_GOAL := venv
 
 # The first Python that is new enough.
@@ -20,7 +22,7 @@ endif
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 SITE = PYTHONPATH=tests $(PYTHON) -B -m slurm_site
 
-venv: .make/venv
+venv setup: .make/venv
 
 # Debian has the parts of `venv` in a package of their own; root may install it.
 .make/venv: pyproject.toml
@@ -46,6 +48,12 @@ lint: .make/venv
 
 bench: .make/venv
 	@$(SITE) bench $(ARGS)
+
+docs: .make/venv
+	.venv/bin/python docs/reference/generate.py
+
+picture: .make/venv
+	.venv/bin/python docs/images/picture.py
 
 clean:
 	rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

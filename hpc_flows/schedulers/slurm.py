@@ -162,22 +162,16 @@ class Slurm(Scheduler):
     def cancel(self, ids: Sequence[str], *, token: str | None = None) -> None:
         """Cancel with one scancel; see `Scheduler.cancel`.
 
-        With a token, elements are looked up in squeue first and cancelled by a scancel of their
-        own: `scancel --name=TOKEN 3_1` cancels all waiting elements of array 3 (22.05).
+        With a token, squeue is asked first what is ours. `scancel --name=TOKEN` would be one
+        command less, but with it 22.05 cancels all waiting elements of an array where one was
+        meant, and leaves one record for them all.
         """
-        if token is None:
-            self._cancel(list(ids), None)
+        chosen = list(dict.fromkeys(ids))
+        if token is not None and chosen:
+            chosen = _living(chosen, self.poll(chosen), token)
+        if not chosen:
             return
-        wanted = [job for job in ids if say.is_element(job)]
-        self._cancel([job for job in ids if not say.is_element(job)], token)
-        queued = self.poll(wanted)
-        ours = [job for job in wanted if job in queued and queued[job].name == token]
-        self._cancel([job for job in ours if queued[job].phase is not Phase.ENDED], None)
-
-    def _cancel(self, ids: list[str], name: str | None) -> None:
-        if not ids:
-            return
-        done = self._ask(say.cancel_argv(ids, name))
+        done = self._ask(say.cancel_argv(chosen))
         error = errors.refused_cancel(done) if done.returncode != 0 else None
         if error is not None:
             raise error
@@ -214,6 +208,17 @@ class Slurm(Scheduler):
         inherited = self.transport.environment()
         environment = say.command_environment(inherited, self.path, times=times)
         return self.transport.run(argv, env=environment, timeout=self.timeout)
+
+
+def _living(ids: list[str], queued: dict[str, JobStatus], token: str) -> list[str]:
+    """Return the ids that have not ended and whose name is the token."""
+    ours = {
+        job
+        for job, status in queued.items()
+        if status.name == token and status.phase is not Phase.ENDED
+    }
+    arrays = {say.array_of(job) for job in ours}
+    return [job for job in ids if job in ours or (not say.is_element(job) and job in arrays)]
 
 
 def _is_it(status: JobStatus, token: str, since: float | None) -> bool:

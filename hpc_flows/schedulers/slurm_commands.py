@@ -257,16 +257,12 @@ def _sacct() -> list[str]:
     return ["sacct", "-n", "-P", f"--delimiter={SEPARATOR}", "-o", fields]
 
 
-def cancel_argv(ids: Sequence[str], token: str | None = None) -> list[str]:
+def cancel_argv(ids: Sequence[str]) -> list[str]:
     """Return the command that cancels jobs, arrays and elements.
 
-    Args:
-        ids: `351`, `351_3`; elements of one array become `351_[3-5,7]`.
-        token: name that the jobs must have. Only for whole ids: with a name, 22.05 cancels the
-            common record of all waiting elements where one of them was meant.
+    `351` and `351_3` are arguments of their own; elements of one array become `351_[3-5,7]`.
     """
-    name = [] if token is None else [f"--name={token}"]
-    return ["scancel", *name, *_ranges(ids)]
+    return ["scancel", *_ranges(ids)]
 
 
 def _ranges(ids: Sequence[str]) -> list[str]:

@@ -112,6 +112,7 @@ def _recorded(record: dict[str, str]) -> JobStatus:
     phase, ending = meaning(raw)
     exit_code, signal = _script_end(ending, exit_pair(record["ExitCode"]))
     by = _BY.search(record["State"])
+    nodes = _word(record["NodeList"])
     over = ending is not None
     return JobStatus(
         job=record["JobID"],
@@ -122,10 +123,10 @@ def _recorded(record: dict[str, str]) -> JobStatus:
         exit_code=exit_code,
         signal=signal,
         reason=_word(record["Reason"]),
-        nodes=_word(record["NodeList"]),
+        nodes=nodes,
         partition=record["Partition"],
         submitted=epoch(record["Submit"]),
-        started=epoch(record["Start"]),
+        started=epoch(record["Start"]) if nodes else None,
         ended=epoch(record["End"]) if over else None,
         cancelled_by=int(by[1]) if by and ending is Ending.CANCELLED else None,
         elapsed=_seconds(record["ElapsedRaw"]),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z][\w/:.]*)=(\S*)")
 _SETTING = re.compile(r"^(\w+)\s*= (.*)$", re.MULTILINE)
-_GPU = re.compile(r"gpu(?::(?P<type>[^:()]+))?:(?P<count>\d+)(?:\([^)]*\))?")
+_GPU = re.compile(r"gpu(?::(?P<type>[^:(),]+))?:(?P<count>\d+)(?:\([^)]*\))?")
 _ABSENT = frozenset({"", "UNLIMITED", "NONE", "INFINITE", "N/A", "(null)", "Partition_Limit"})
 
 
