@@ -130,7 +130,7 @@ class Cluster:
             defaults=Resources(account=self.account).merged(self.defaults),
             containers=bool(self.container),
             ask=self.ask,
-            charges_memory=self.policies.memory_charged_as_cpus,
+            policies=self.policies,
         )
         return site.place(resources)
 
@@ -256,6 +256,7 @@ def _built(profile: files.ProfileFile) -> Cluster:
             "defaults": Resources.from_dict(table.get("defaults", {})),
             "path": tuple(_filled(part, profile) for part in table.get("path", ())),
             "start": tuple(_filled(part, profile) for part in table.get("start", ())),
+            "quirks": tuple(table.get("quirks", {}).values()),
             "facts": facts_of(table),
         }
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_flows.clusters.partition import in_equal_parts
+from hpc_flows.clusters.parts import Policies
 from hpc_flows.exceptions import DoesNotFit, ResourceError, close_match
 from hpc_flows.resources import Resources, format_memory, format_walltime
 
@@ -39,7 +40,7 @@ class Site:
     defaults: Resources
     containers: bool
     ask: Mapping[str, str] = field(default_factory=dict)
-    charges_memory: bool = False
+    policies: Policies = field(default_factory=Policies)
 
     def place(self, request: Resources) -> Placement:
         """Return the request as it can be submitted.
@@ -54,9 +55,17 @@ class Site:
         chosen = self._choose(asked, notes)
         placed = self._placed(asked, chosen, notes)
         self._check_required(placed)
-        if self.charges_memory and len(chosen) == 1:
-            notes += _charge_notes(chosen[0], placed)
+        notes += self._policy_notes(placed, chosen)
         return Placement(placed, tuple(notes))
+
+    def _policy_notes(self, placed: Resources, chosen: list[Partition]) -> list[str]:
+        hours = self.policies.gpu_idle_hours
+        notes = []
+        if hours and placed.gpus and (placed.walltime or 0) > hours * 3600:
+            notes.append(f"{self.name} kills jobs whose GPUs do nothing for {hours:g} hours.")
+        if self.policies.memory_charged_as_cpus and len(chosen) == 1:
+            notes += _charge_notes(chosen[0], placed)
+        return notes
 
     def _default_notes(self, request: Resources) -> list[str]:
         walltime = self.defaults.walltime

@@ -173,7 +173,7 @@ PROFILE: dict[str, Any] = {
     "modules": _text,
     "container": _texts,
     "python": _text,
-    "quirks": _texts,
+    "quirks": {"*": _text},
     "login": {
         "hosts": _texts,
         "retired_hosts": _texts,

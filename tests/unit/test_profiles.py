@@ -181,6 +181,13 @@ def test_afton_gives_three_hours_where_the_site_would_give_five(afton: Cluster) 
     assert "takes 03:00:00" in notes[0]
 
 
+def test_afton_tells_of_idle_gpus_only_jobs_that_could_be_killed_for_them(afton: Cluster) -> None:
+    long = afton.placement(Resources(gpus=1, walltime="4h", account="mylab"))
+    short = afton.placement(Resources(gpus=1, walltime="3h", account="mylab"))
+    assert long.notes[-1] == "afton kills jobs whose GPUs do nothing for 3 hours."
+    assert not any("do nothing" in note for note in short.notes)
+
+
 def test_delftblue_asks_for_memory_per_cpu_and_wants_an_account() -> None:
     delftblue = Cluster.load("delftblue")
     placed = delftblue.place(
