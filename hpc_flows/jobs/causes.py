@@ -145,8 +145,8 @@ def _node_failed(verdict: Verdict, subject: Subject) -> tuple[str, str]:
     node = _node(verdict.status, subject) or "its node"
     return (
         (
-            f"Node {node} died under task run {subject.run!r} (job {subject.job}), and the scheduler "
-            "did not queue the job again."
+            f"Node {node} died under task run {subject.run!r} (job {subject.job}), and the "
+            "scheduler did not queue the job again."
         ),
         "Run it again; if it is the same node every time, tell the site's support.",
     )

@@ -181,7 +181,7 @@ def _pack_call(shelf: _Shelf, call: Arguments) -> int | PayloadError:
         return error
     except Exception as error:  # noqa: BLE001 - whatever a user's __reduce__ raises
         return _blame(shelf.task, call, error)
-    return shelf.file.add(content)
+    return shelf.file.add(content, call.run.id)
 
 
 def _dump_argument(name: str, label: str, value: Any) -> bytes:
@@ -312,17 +312,17 @@ class PayloadFile:
             self._shared.append(self._append(content))
             return len(self._shared) - 1
 
-    def add(self, call: bytes) -> int:
-        """Write a call and return its index."""
+    def add(self, call: bytes, task_run: str) -> int:
+        """Write the call of a task run and return its index."""
         with self._lock:
-            self._calls.append(self._append(call))
+            self._calls.append(self._append(call, task_run))
             return len(self._calls) - 1
 
-    def _append(self, content: bytes) -> str:
+    def _append(self, content: bytes, task_run: str = form.NOBODY) -> str:
         offset, size = self._offset, len(content)
         self._file.write(content)
         self._offset += size
-        return f"{offset:015d} {size:015d} {form.digest(content)}\n"
+        return f"{offset:015d} {size:015d} {form.digest(content)} {task_run}\n"
 
     def finish(self, key: bytes, run: str, token: str) -> str:
         """Write the directory, sign it with the run's key, and put the file in place, durably."""

@@ -9,7 +9,7 @@ The form of a file::
     run 1b4e28ba-...                    root flow run
     token hf-1b4e28-7c9a10d2            the submission
     first 3                             number of the first section that is a call
-    <offset> <size> <digest>            one line of fixed width per section
+    <offset> <size> <digest> <task run> one line of fixed width per section
     mac <keyed blake2b of the directory above, without the sections>
     hpc_flows payload 1 0000000923      magic, version, bytes from `python` to here
 
@@ -23,7 +23,6 @@ This module is loaded in every job: it imports nothing that bare Python has not 
 
 from __future__ import annotations
 
-import os
 import sys
 
 from hpc_flows.exceptions import PayloadError
@@ -38,8 +37,10 @@ MAGIC = "hpc_flows payload 1 "
 LAST_LINE = len(MAGIC) + 11
 #: Lines of words above the list of sections.
 WORDS = 6
-#: Bytes of one line of the list of sections: offset, size, digest, blanks, newline.
-SECTION_LINE = 15 + 1 + 15 + 1 + 64 + 1
+#: Bytes of one line of the list of sections: offset, size, digest, task run, blanks, newline.
+SECTION_LINE = 15 + 1 + 15 + 1 + 64 + 1 + 36 + 1
+#: What stands for the task run's id in sections that belong to several.
+NOBODY = "-" * 36
 #: Bytes of the line with the signature.
 MAC_LINE = 4 + 64 + 1
 #: No directory is larger: 100,000 calls need 10 MB.
@@ -62,26 +63,6 @@ def python_line() -> str:
     return f"{sys.version_info[0]}.{sys.version_info[1]} {sys.implementation.name}"
 
 
-def read_key(run_dir: str) -> bytes:
-    """Return the key that signs the payloads and results of a run.
-
-    Raises:
-        PayloadError: there is none, or it is not ours.
-    """
-    path = os.path.join(run_dir, "key")
-    try:
-        with open(path, "rb") as file:
-            key = file.read()
-    except OSError as error:
-        raise PayloadError(
-            f"The key of the run cannot be read: {error}. Is {run_dir} on a file system that this "
-            "machine sees, and has the run not been deleted?"
-        ) from None
-    if len(key) != 32:  # noqa: PLR2004 - what create_run writes
-        raise PayloadError(f"{path} holds {len(key)} bytes instead of 32: it is not a run's key.")
-    return key
-
-
 class Shared:
     """Stands in a call for a value that several calls of the payload have in common."""
 
@@ -101,18 +82,20 @@ class Payload:
         path: the file.
         index: which call.
         facts: the directory's words by name: `python`, `cloudpickle`, `hpc_flows`, `run`, `token`.
+        task_run: id of the call's task run.
         places: the driver's working directory, then its `sys.path`.
     """
 
-    __slots__ = ("_read", "_sections", "facts", "index", "path", "places")
+    __slots__ = ("_sections", "facts", "index", "path", "places", "task_run")
 
     def __init__(
-        self, path: str, index: int, words: str, sections: list[tuple[int, int, str]]
+        self, path: str, index: int, words: str, sections: list[tuple[int, int, str, str]]
     ) -> None:
         self.path = path
         self.index = index
         self.facts = dict(line.split(" ", 1) for line in words.splitlines())
         self._sections = sections
+        self.task_run = sections[-1][3]
         self.places = self.section(0).decode("utf-8", "surrogateescape").split("\0")
 
     def section(self, number: int) -> bytes:
@@ -121,7 +104,7 @@ class Payload:
         Raises:
             PayloadError: the file was changed or cut.
         """
-        offset, size, expected = self._sections[number]
+        offset, size, expected, _ = self._sections[number]
         with open(self.path, "rb") as file:
             file.seek(offset)
             content = file.read(size)
@@ -251,9 +234,9 @@ def _element(path: str, index: int, signed: bytes) -> Payload:
     return Payload(path, index, words, [_section_line(line) for line in lines])
 
 
-def _section_line(line: bytes) -> tuple[int, int, str]:
-    offset, size, expected = line.split()
-    return int(offset), int(size), expected.decode()
+def _section_line(line: bytes) -> tuple[int, int, str, str]:
+    offset, size, expected, task_run = line.decode().split()
+    return int(offset), int(size), expected, task_run
 
 
 def _loader(cloudpickle_version: str) -> Callable[[bytes], Any]:

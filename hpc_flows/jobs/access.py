@@ -1,0 +1,75 @@
+"""Getting hold of a cluster's scheduler: started where it is ours to start, and described."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from hpc_flows.exceptions import ClusterError, CommandNotFound, SchedulerUnavailable
+from hpc_flows.schedulers.opening import open_scheduler
+
+if TYPE_CHECKING:
+    from hpc_flows.clusters import Cluster
+    from hpc_flows.schedulers.base import Scheduler
+
+#: Seconds that the command which starts a scheduler may take.
+START_TIMEOUT = 60.0
+
+
+def check_place(cluster: Cluster, environ: dict[str, str] | None = None) -> None:
+    """Refuse to submit from inside a job where the site forbids that.
+
+    Raises:
+        ClusterError: this process is part of a job.
+    """
+    job = (os.environ if environ is None else environ).get("SLURM_JOB_ID")
+    if job and not cluster.submit_from_jobs:
+        raise ClusterError(
+            f"{cluster.title or cluster.name} does not allow jobs to submit jobs, and this process "
+            f"is part of job {job}. Start the flow on a login node; or run it inside of the job "
+            "with no cluster active (HPC_FLOWS_CLUSTER=), where tasks share what the job has."
+        )
+
+
+def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
+    """Return the cluster, completed by what its scheduler says, and the scheduler.
+
+    A scheduler that does not answer is started first if the profile has a command for that.
+
+    Raises:
+        CommandNotFound: this machine has no such scheduler.
+        SchedulerUnavailable: it does not answer.
+        ClusterError: the profile's scheduler or start command is wrong.
+    """
+    scheduler = open_scheduler(cluster)
+    if cluster.partitions and not cluster.start:
+        return cluster, scheduler
+    try:
+        return cluster.with_live(scheduler.describe()), scheduler
+    except (CommandNotFound, SchedulerUnavailable):
+        if not cluster.start:
+            raise
+    _start(cluster)
+    return cluster.with_live(scheduler.describe()), scheduler
+
+
+def _start(cluster: Cluster) -> None:
+    command = " ".join(cluster.start)
+    try:
+        done = subprocess.run(
+            cluster.start,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClusterError(f"The scheduler of {cluster.name} cannot be started: {error}") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise ClusterError(
+            f"The scheduler of {cluster.name} cannot be started: `{command}` ended with status "
+            f"{done.returncode}: {said}"
+        )

@@ -1,0 +1,368 @@
+"""What runs inside one job or array element: one task run, from its payload to its outcome.
+
+In order: take the lease (the job's own journal file; the first instance wins), open the payload,
+compare versions, put the user's folders back, load the task, run it through the engine, keep its
+result, record the outcome durably, and only then leave the mark by which the driver finds it.
+
+A thousand elements pay for every import here a thousand times: see docs/reference/import-cost.md.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic, time
+
+from hpc_flows.context import RootRun, RunContext
+from hpc_flows.engine.drive import drive
+from hpc_flows.engine.task_engine import run_task
+from hpc_flows.exceptions import (
+    HpcFlowsError,
+    JournalError,
+    JournalTaken,
+    PayloadError,
+    ResultError,
+)
+from hpc_flows.jobs.payload import Payload, read_payload
+from hpc_flows.journal.folder import read_key
+from hpc_flows.journal.writer import JournalWriter
+from hpc_flows.logging import ERROR, run_log
+from hpc_flows.results import ResultStore
+from hpc_flows.states import Crashed, Failed, State, StateType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, NoReturn
+
+    from hpc_flows.runs import FlowRun, TaskRun
+
+#: Exit statuses of the job: the scheduler's dependencies and accounting go by them.
+COMPLETED, FAILED = 0, 1
+
+_SIGTERM, _SIG_DFL = 15, 0
+
+
+class Job:
+    """Which job this is.
+
+    Attributes:
+        run_dir, token, index: as given by the script.
+        restart: how often the scheduler has started it before.
+        id: the scheduler's id as people write it, `351` or `351_3`.
+        node: this node's name.
+        began: the monotonic clock at the start.
+    """
+
+    __slots__ = ("began", "id", "index", "node", "restart", "run_dir", "token")
+
+    def __init__(self, arguments: list[str], environ: dict[str, str]) -> None:
+        names = [word for word in arguments if not word.startswith("--")]
+        if len(names) not in (2, 3):
+            usage = "usage: run.py RUN_DIR TOKEN [INDEX] [--retake]"
+            raise PayloadError(f"{usage}; it was given {arguments}")
+        self.run_dir, self.token = names[0], names[1]
+        element = environ.get("SLURM_ARRAY_TASK_ID", "")
+        self.index = int(names[2] if len(names) > 2 else element or "0")  # noqa: PLR2004 - the third word
+        self.restart = int(environ.get("SLURM_RESTART_COUNT") or "0")
+        array = environ.get("SLURM_ARRAY_JOB_ID", "")
+        self.id = f"{array}_{element}" if array else environ.get("SLURM_JOB_ID", "")
+        self.node = environ.get("SLURMD_NODENAME") or os.uname().nodename
+        self.began = monotonic()
+        if "--retake" in arguments:
+            self.restart = self._next_restart()
+
+    def writer(self, restart: int) -> str:
+        """Return the name of the journal of one start of this element."""
+        return f"{self.token}-{self.index}-{restart}"
+
+    def mark(self, restart: int) -> str:
+        """Return the path of the file that says: this start has left its outcome."""
+        return os.path.join(self.run_dir, "journal", self.writer(restart) + ".ended")
+
+    def _next_restart(self) -> int:
+        restart = self.restart
+        path = os.path.join(self.run_dir, "journal", "")
+        while os.path.exists(f"{path}{self.writer(restart)}.jsonl"):
+            restart += 1
+        return restart
+
+    def is_done(self) -> bool:
+        """Tell whether an earlier start of this element has left an outcome."""
+        return any(os.path.exists(self.mark(restart)) for restart in range(self.restart))
+
+
+class JobRun(RootRun):
+    """The run as a job sees it: states carry what the job knows of its node, results are kept."""
+
+    __slots__ = ("job",)
+
+    job: Job
+
+    def record(
+        self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State
+    ) -> None:
+        """Journal a state; a final one with its result or error, and durably.
+
+        Raises:
+            ResultError: the value cannot be kept.
+        """
+        if subject == "flow" or run.id != self.job_task_run:
+            super().record(subject, run, state)
+            return
+        data: dict[str, Any] = {
+            "subject": subject,
+            "id": run.id,
+            "type": state.type.value,
+            "name": state.name,
+            "attempt": run.run_count,
+        }
+        if state.message:
+            data["message"] = state.message
+        final = state.is_final()
+        if final:
+            self._keep(data, run.name, state)
+        run.state = state
+        data["details"] = {**state.details, **facts(self.job, final=final)}
+        self.journal.write("state", data, durable=final)
+
+    @property
+    def job_task_run(self) -> str:
+        """Id of the task run that the job is for; others in it are the user's own doing."""
+        return _task_run[0]
+
+    def _keep(self, data: dict[str, Any], name: str, state: State) -> None:
+        value = state.data
+        if state.type is StateType.COMPLETED:
+            data["result"] = self.results.keep(name, value)
+        elif isinstance(value, BaseException):
+            data["result"] = self.results.keep_error(value, name)
+
+
+_task_run = [""]
+
+
+def facts(job: Job, *, final: bool) -> dict[str, Any]:
+    """Return what a state says of the job: where it is, and at its end what it has used."""
+    found: dict[str, Any] = {"job": job.id, "node": job.node, "restart": job.restart}
+    if not final:
+        found["pid"] = os.getpid()
+        return found
+    # Not loaded by bare Python, and wanted once.
+    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage  # noqa: PLC0415
+
+    own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    found["elapsed"] = round(monotonic() - job.began, 3)
+    found["max_rss"] = max(own.ru_maxrss, children.ru_maxrss) * 1024
+    found["cpu"] = round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 3)
+    kills = oom_kills(job.id)
+    if kills:
+        found["oom_kills"] = kills
+    return found
+
+
+def oom_kills(job: str, proc: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> int:
+    """Return how many processes of the job the kernel has killed for memory.
+
+    Only counters of cgroups that Slurm made for this very job are believed: those further up
+    count other people's processes too.
+    """
+    number = os.environ.get("SLURM_JOB_ID") or job
+    try:
+        with open(proc, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if f"/job_{number}/" in path + "/" and controllers in ("", "memory"):
+            name = "memory.oom_control" if controllers else "memory.events"
+            return _counter(os.path.join(mount, controllers, path.lstrip("/"), name))
+    return 0
+
+
+def _counter(path: str) -> int:
+    try:
+        with open(path, encoding="utf-8") as file:
+            words = file.read().split()
+    except OSError:
+        return 0
+    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run the task run of this job; ends the process."""
+    try:
+        job = Job(arguments, dict(os.environ))
+        journal = _take_lease(job)
+    except (HpcFlowsError, ValueError) as error:
+        sys.stderr.write(f"hpc_flows: {error}\n")
+        _leave(FAILED)
+    if journal is None:
+        _leave(COMPLETED)
+    status = _run(job, journal)
+    journal.close()
+    os.close(os.open(job.mark(job.restart), os.O_WRONLY | os.O_CREAT, 0o600))
+    _leave(status)
+
+
+def _take_lease(job: Job) -> JournalWriter | None:
+    """Make the job's journal file; None when the work is done, or another instance has it."""
+    if job.restart and job.is_done():
+        sys.stderr.write("hpc_flows: an earlier start of this job has finished; nothing to do.\n")
+        return None
+    run_id = os.path.basename(job.run_dir.rstrip("/"))
+    try:
+        return JournalWriter(job.run_dir, run_id, job.writer(job.restart), background=False)
+    except JournalTaken:
+        sys.stderr.write(
+            "hpc_flows: another job has taken this task run; this one does nothing. If that job is "
+            "dead, submit the script again with --retake.\n"
+        )
+        return None
+
+
+def _run(job: Job, journal: JournalWriter) -> int:
+    payload = None
+    try:
+        payload = _open_payload(job)
+        parts = _load(payload)
+    except (HpcFlowsError, OSError) as error:
+        _refuse(job, journal, payload, str(error))
+        return FAILED
+    return _run_task(job, journal, payload, parts)
+
+
+def _open_payload(job: Job) -> Payload:
+    path = os.path.join(job.run_dir, "payloads", f"{job.token}.bin")
+    payload = read_payload(path, read_key(job.run_dir), job.index)
+    _task_run[0] = payload.task_run
+    return payload
+
+
+def _load(payload: Payload) -> tuple[Any, Any]:
+    payload.check_versions()
+    here, *path = payload.places
+    try:
+        os.chdir(here)
+    except OSError as error:
+        raise PayloadError(
+            f"The flow's working directory is not there on the node: {error}. Start the flow in a "
+            "folder that the nodes see."
+        ) from None
+    sys.path[:] = path
+    return payload.load()
+
+
+def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[Any, Any]) -> int:
+    (task, flow_run, tags, log_prints, settings), (run, args, kwargs) = parts
+    key = read_key(job.run_dir)
+    results = ResultStore(job.run_dir, key, settings.results_inline_limit)
+    root = JobRun(job.run_dir, journal.run_id, journal, results, key, settings, in_job=True)
+    root.job = job
+    if job.restart:
+        run.run_count = _attempts_before(job)
+    context = RunContext(root, flow_run=flow_run, tags=tags, log_prints=log_prints)
+    _note_termination(job, journal, payload.task_run)
+    try:
+        state = drive(run_task(task, run, args, kwargs, context))
+    except ResultError as error:
+        state = _record_unkept(root, run, context.for_task(task, run, (args, kwargs)), error)
+    except JournalError:
+        raise
+    except BaseException:  # noqa: BLE001 - the engine has recorded it before it let it through
+        return FAILED
+    return COMPLETED if state.is_completed() else FAILED
+
+
+def _record_unkept(root: JobRun, run: TaskRun, context: RunContext, error: ResultError) -> State:
+    """Record a run whose function returned what cannot be kept."""
+    state: State = Failed(f"The task returned, but {error}", data=error)
+    root.record("task", run, state)
+    run_log(context, ERROR, f"Finished in state {state!r}")
+    return state
+
+
+def _refuse(job: Job, journal: JournalWriter, payload: Payload | None, message: str) -> None:
+    """Record that the task run could not be loaded, so that its code never started."""
+    sys.stderr.write(f"hpc_flows: {message}\n")
+    details = {**facts(job, final=True), "error": "PayloadError"}
+    if payload is None:
+        # Which task run this is stands in what cannot be trusted; the driver knows it.
+        status = {"token": job.token, "job": job.id, "phase": "refused", "reason": message}
+        journal.write("job-status", status, durable=True)
+        return
+    state = Crashed(message)
+    data = {
+        "subject": "task",
+        "id": payload.task_run,
+        "type": state.type.value,
+        "name": state.name,
+        "message": message,
+        "attempt": 1,
+        "details": details,
+    }
+    journal.write("state", data, durable=True)
+
+
+def _attempts_before(job: Job) -> int:
+    """Return how often earlier starts of this element have begun the task's code."""
+    # A job that is started again can afford it.
+    import json  # noqa: PLC0415
+
+    count = 0
+    for restart in range(job.restart):
+        path = os.path.join(job.run_dir, "journal", job.writer(restart) + ".jsonl")
+        try:
+            with open(path, "rb") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if b'"kind":"state"' in line:
+                try:
+                    event = json.loads(line.rpartition(b"\t")[0])
+                except ValueError:
+                    continue
+                count = max(count, int(event["data"].get("attempt", 0)))
+    return count
+
+
+def _note_termination(job: Job, journal: JournalWriter, task_run: str) -> None:
+    """Have the journal say that the scheduler asked the job to end, before it ends.
+
+    No state is claimed: why it was asked (time limit, preemption, scancel) only the scheduler
+    knows. The signal then does what it would have done.
+    """
+    import _signal  # noqa: PLC0415 - the `signal` module costs 4 ms
+
+    def note(number: int, _frame: object) -> None:
+        status = {
+            "token": job.token,
+            "job": job.id,
+            "task_run": task_run,
+            "phase": "ending",
+            "raw": "SIGTERM",
+            "reason": f"asked to end {time():.0f}",
+            "nodes": job.node,
+        }
+        try:
+            journal.write("job-status", status, durable=True)
+            _flush()
+        finally:
+            _signal.signal(number, _SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    _signal.signal(_SIGTERM, note)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue  # the user's code has closed or replaced it
+
+
+def _leave(status: int) -> NoReturn:
+    _flush()
+    raise SystemExit(status)

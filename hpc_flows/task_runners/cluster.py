@@ -1,0 +1,250 @@
+"""Runs each call as a job of a batch system, or as an element of a job array."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from hpc_flows.clusters import Cluster
+from hpc_flows.exceptions import ParameterError, SchedulerError, SettingsError, close_match
+from hpc_flows.jobs.access import check_place
+from hpc_flows.jobs.submit import Desk
+from hpc_flows.jobs.tracker import Tracker
+from hpc_flows.resources import Resources
+from hpc_flows.schedulers.base import Phase
+from hpc_flows.settings import get_settings
+from hpc_flows.states import Cancelled
+from hpc_flows.task_runners.base import TaskRunner
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from typing import Self
+
+    from hpc_flows.context import RunContext
+    from hpc_flows.jobs.submission import Element
+    from hpc_flows.task_runners.base import TaskCall
+
+MODES = ("auto", "job", "array")
+
+
+class ClusterTaskRunner(TaskRunner):
+    """Submits calls to a cluster, follows their jobs, and brings back their results.
+
+    Every task of the flow that uses it runs on the cluster, also those without resources.
+
+    Args:
+        cluster: a `Cluster`, its name, or the path of a profile; None takes the setting `cluster`.
+        mode: `job` submits a job for each call; `array` submits arrays, even of one; `auto` submits
+            an array where several calls that are ready at the same time ask for the same.
+        resources: what lies under the resources of each task.
+
+    Raises:
+        ParameterError: the mode is not known.
+        SettingsError: no cluster is named and none is active.
+        UnknownCluster: there is no such cluster.
+        ResourceError: the resources are wrong.
+    """
+
+    name = "cluster"
+    places_resources = True
+
+    def __init__(
+        self,
+        cluster: Cluster | str | os.PathLike[str] | None = None,
+        *,
+        mode: str = "auto",
+        resources: Resources | Mapping[str, Any] | None = None,
+    ) -> None:
+        if mode not in MODES:
+            hint = close_match(mode, MODES)
+            raise ParameterError(f"mode must be one of {', '.join(MODES)}, not {mode!r}.{hint}")
+        self.cluster = _cluster(cluster)
+        self.mode = mode
+        self.resources = Resources.of(resources) or Resources()
+        self._lock = threading.Lock()
+        self._tracker: Tracker | None = None
+        self._desk: Desk | None = None
+        self._elements: dict[str, Element] = {}
+
+    def duplicate(self) -> Self:
+        """Return a runner of the same options that shares nothing with this one."""
+        return type(self)(self.cluster, mode=self.mode, resources=self.resources)
+
+    def start(self, context: RunContext) -> None:
+        """Get ready to submit for the run that `context` belongs to.
+
+        Raises:
+            ClusterError: this process is part of a job, and the site forbids to submit from jobs.
+        """
+        check_place(self.cluster)
+        root = context.root
+        if root is None:
+            raise ParameterError("A cluster's runner needs a run; call the flow.")
+        for warning in self.cluster.warnings():
+            _warn(context, warning)
+        self._tracker = Tracker(context)
+        window = root.settings.array_window_seconds
+        self._desk = Desk(self.cluster, self._tracker, self.mode, window)
+
+    def check(self, task: Any) -> None:
+        """Raise ResourceError when no partition can hold what the task asks for."""
+        self.cluster.place(self._request(task))
+
+    def submit(self, calls: Sequence[TaskCall]) -> None:
+        """Submit calls; like ones go together."""
+        groups: dict[tuple[int, Resources], list[TaskCall]] = {}
+        for call in calls:
+            groups.setdefault((id(call.task), self._request(call.task)), []).append(call)
+        for (_, resources), group in groups.items():
+            self._desk_of().take(group, resources)
+
+    def cancel(self, calls: Sequence[TaskCall] | None, reason: str) -> None:
+        """Cancel calls and their jobs, in one batched command, and see that it worked."""
+        wanted = None if calls is None else {call.run.id for call in calls}
+        tracker, desk = self._tracker, self._desk
+        if tracker is None or desk is None:
+            return
+        elements = [
+            element
+            for element in (*desk.elements(), *tracker.elements())
+            if wanted is None or element.call.run.id in wanted
+        ]
+        cancel_elements(tracker, desk, list(dict.fromkeys(elements)), reason)
+        for call in calls or ():
+            call.end(Cancelled(reason))
+
+    def close(self) -> None:
+        """Stop submitting and following; jobs that have not ended live on."""
+        with self._lock:
+            desk, tracker = self._desk, self._tracker
+            self._desk = self._tracker = None
+        if desk is not None:
+            desk.close()
+        if tracker is not None:
+            tracker.close()
+
+    def _request(self, task: Any) -> Resources:
+        return self.resources.merged(task.resources or Resources())
+
+    def _desk_of(self) -> Desk:
+        if self._desk is None:
+            raise ParameterError("This runner was not started, or was closed; call the flow.")
+        return self._desk
+
+
+class SlurmTaskRunner(ClusterTaskRunner):
+    """Submits every task of a flow to a Slurm cluster: `@flow(task_runner=SlurmTaskRunner())`.
+
+    Args:
+        cluster: a `Cluster`, its name, or the path of a profile; None takes the setting `cluster`,
+            and without that the shipped profile `generic_slurm`.
+        mode: `job`, `array` or `auto`.
+        resources: what lies under the resources of each task.
+
+    Raises:
+        ParameterError: the mode is not known, or the cluster is no Slurm cluster.
+    """
+
+    name = "slurm"
+
+    def __init__(
+        self,
+        cluster: Cluster | str | os.PathLike[str] | None = None,
+        *,
+        mode: str = "auto",
+        resources: Resources | Mapping[str, Any] | None = None,
+    ) -> None:
+        if cluster is None:
+            cluster = get_settings().cluster or "generic_slurm"
+        super().__init__(cluster, mode=mode, resources=resources)
+        if self.cluster.scheduler != "slurm":
+            raise ParameterError(
+                f"{self.cluster.name} is run by {self.cluster.scheduler}, not by Slurm; use "
+                "ClusterTaskRunner."
+            )
+
+
+def cancel_elements(tracker: Tracker, desk: Desk, elements: list[Element], reason: str) -> None:
+    """Cancel runs: those that wait here at once, those with jobs through the scheduler."""
+    sent = [element for element in elements if element.submission.job]
+    jobs = _cancel_jobs(tracker, desk, sent, reason) if sent else True
+    for element in elements:
+        element.cancelled = reason
+        tracker.end(element, Cancelled(reason))
+    if not jobs:
+        tokens = ",".join(sorted({element.submission.token for element in sent}))
+        tracker.warn(
+            f"The jobs could not be cancelled, since the scheduler cannot be asked. Do it by hand: "
+            f"scancel --name={tokens}"
+        )
+
+
+def _cancel_jobs(tracker: Tracker, desk: Desk, elements: list[Element], reason: str) -> bool:
+    """Cancel the jobs of runs, checking their names before and their end after."""
+    asker = desk.asker
+    if asker is None:
+        return False
+    tokens = {element.submission.token for element in elements}
+    questions = _questions(elements)
+    tracker.root.journal.write("job-cancel", {"jobs": questions, "reason": reason})
+    try:
+        for attempt in range(3):
+            alive = [
+                status.job
+                for status in asker.scheduler.poll(questions).values()
+                if status.name in tokens and status.phase not in (Phase.ENDED, Phase.ENDING)
+            ]
+            mine = _chosen(alive, elements)
+            if not mine:
+                return True
+            asker.scheduler.cancel(mine)
+            time.sleep(0.3 * (attempt + 1))
+    except SchedulerError:
+        return False
+    return True
+
+
+def _questions(elements: list[Element]) -> list[str]:
+    """Return ids that cover the runs: whole arrays where all of one are meant."""
+    ids = []
+    for element in elements:
+        submission = element.submission
+        whole = submission.array and len(submission.alive()) > 1
+        ids.append(submission.job if whole else element.job)
+    return list(dict.fromkeys(ids))
+
+
+def _chosen(alive: list[str], elements: list[Element]) -> list[str]:
+    """Return the living jobs that belong to the runs; whole arrays where nothing else is left."""
+    wanted = {element.job for element in elements} | {e.submission.job for e in elements}
+    mine = [job for job in alive if job in wanted]
+    arrays = {
+        element.submission.job: element.submission
+        for element in elements
+        if element.submission.array
+    }
+    for job, submission in arrays.items():
+        if {e.job for e in submission.alive()} <= {e.job for e in elements}:
+            mine = [each for each in mine if not each.startswith(f"{job}_")]
+            mine.append(job) if any(a.startswith(f"{job}_") for a in alive) else None
+    return list(dict.fromkeys(mine))
+
+
+def _cluster(cluster: Cluster | str | os.PathLike[str] | None) -> Cluster:
+    if isinstance(cluster, Cluster):
+        return cluster
+    name = cluster or get_settings().cluster
+    if name is None:
+        raise SettingsError(
+            "No cluster is named and none is active. Name one, as in ClusterTaskRunner('mock'), or "
+            "set HPC_FLOWS_CLUSTER; `hpc-flows cluster ls` lists them."
+        )
+    return Cluster.load(name)
+
+
+def _warn(context: RunContext, message: str) -> None:
+    from hpc_flows.logging import WARNING, run_log  # noqa: PLC0415 - seldom said
+
+    run_log(context, WARNING, message)
