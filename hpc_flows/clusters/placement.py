@@ -109,9 +109,11 @@ class Site:
             return self._named(asked, asked.partition.split(","))
         if not self.partitions:
             return []
-        default = self.partitions.get(self.default_partition or "")
-        if default is not None and not default.problems(self._fitted(default, asked)):
-            return [default]
+        if self.default_partition is not None:
+            self._check_known(self.default_partition)
+            default = self.partitions[self.default_partition]
+            if not self._problems(default, asked):
+                return [default]
         best = self._best(asked)
         notes.append(
             f"No partition was named; {best.name} is the smallest of {self.name} that holds "
@@ -207,9 +209,14 @@ class Site:
             placed = placed.merged({"partition": ",".join(p.name for p in chosen)})
         if len(chosen) == 1 and placed.qos is None:
             placed = placed.merged({"qos": chosen[0].default_qos})
-        if not chosen and self.memory == "per_cpu":
-            placed = in_equal_parts(placed)
+        if not chosen:
+            placed = self._unchecked(placed)
         return self._without_memory(placed, chosen) if self.memory == "omit" else placed
+
+    def _unchecked(self, asked: Resources) -> Resources:
+        """Return what is said where the partitions are not known; the scheduler will judge it."""
+        placed = Resources(partition=self.default_partition).merged(asked)
+        return in_equal_parts(placed) if self.memory == "per_cpu" else placed
 
     def _without_memory(self, placed: Resources, chosen: list[Partition]) -> Resources:
         """Leave memory out where nodes are given whole, once it is certain that a node has it."""

@@ -77,6 +77,19 @@ def test_the_default_partition_is_taken_in_silence_where_it_holds_the_request() 
     assert site.place(Resources(gpus=1)).partition == "gpu"
 
 
+def test_a_default_partition_that_is_not_there_is_refused_and_not_passed_over() -> None:
+    with pytest.raises(ResourceError, match="no partition 'log'"):
+        replace(SITE, default_partition="log").place(Resources(cpus=1))
+
+
+def test_the_default_partition_is_named_also_where_no_partition_is_known() -> None:
+    blank = Cluster("blank", default_partition="batch", required=("partition",))
+    assert blank.place(Resources(cpus=1)) == Resources(cpus=1, partition="batch")
+    assert blank.place(Resources(partition="gpu")).partition == "gpu"
+    with pytest.raises(ResourceError, match="takes no job without partition="):
+        replace(blank, default_partition=None).place(Resources(cpus=1))
+
+
 def test_a_named_partition_is_kept_also_when_a_smaller_one_would_do() -> None:
     placed, notes = SITE.placement(Resources(partition="long"))
     assert placed.partition == "long"
