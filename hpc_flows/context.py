@@ -270,11 +270,14 @@ class RunContext:
         return other
 
     def for_task(
-        self, task: Any, run: TaskRun, arguments: tuple[Sequence[Any], dict[str, Any]]
+        self,
+        task: Any,
+        run: TaskRun,
+        arguments: tuple[Sequence[Any], dict[str, Any]] | None = None,
     ) -> RunContext:
         """Return the context in which `task`'s function runs with `arguments`."""
         other = self.copy()
-        other.arguments = arguments
+        other.arguments = arguments or ((), {})
         other.task = task
         other.task_run = run
         if task.log_prints is not None:

@@ -16,6 +16,7 @@ from hpc_flows.exceptions import ParameterError, ReservedArgumentError
 from hpc_flows.futures import TaskFuture, TaskFutureList, find_futures, is_plain, value_of
 from hpc_flows.resources import Resources
 from hpc_flows.runs import TaskRun
+from hpc_flows.states import Pending
 from hpc_flows.task_runners.base import TaskCall
 from hpc_flows.task_runners.routing import (
     standing_alone,
@@ -297,12 +298,14 @@ class Task(Generic[P, R]):
         dispatch = context.dispatch
         dispatch.check(self)
         waited = tuple(wait_for or ())
+        pending = Pending()
         calls = []
         for index, (args, kwargs) in enumerate(arguments):
             upstream = () if not waited and is_plain(args) and is_plain(kwargs.values()) else (
                 find_futures((args, kwargs, waited))
             )
             run = self._new_run(context, bound[index], upstream, index if mapped else None)
+            context.root.record("task", run, pending)
             future = TaskFuture(run, give_way)
             calls.append(TaskCall(self, run, args, kwargs, future, context, waited))
         dispatch(self, calls)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from hpc_flows.futures import TaskFuture
 
 
+class ExecutionLost(BaseException):
+    """The machinery lost a call, whose function has not decided its end."""
+
+
 class Call:
     """Call a function of the user's in its context, for at most `timeout` seconds.
 

@@ -7,7 +7,7 @@ from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.parameters import unbind
 from hpc_flows.engine.retries import delay_before
-from hpc_flows.engine.task_engine import trace_of, with_values
+from hpc_flows.engine.task_engine import trace_of, with_values, without_our_frames
 from hpc_flows.engine.timeouts import DeadlineReached
 from hpc_flows.exceptions import CancelledRun, FlowRunTimeoutError, ParameterError
 from hpc_flows.futures import find_futures, replace_futures, value_of
@@ -126,7 +126,7 @@ def _failed(flow: Any, error: BaseException) -> State:
         message = f"Flow run exceeded timeout of {flow.timeout_seconds} second(s)"
         return TimedOut(message, data=FlowRunTimeoutError(message))  # type: ignore[no-any-return]
     message = f"Flow run encountered an exception: {type(error).__name__}: {error}"
-    return Failed(message, data=error)  # type: ignore[no-any-return]
+    return Failed(message, data=without_our_frames(error))  # type: ignore[no-any-return]
 
 
 def _cancel(context: RunContext, reason: str, *, started: bool) -> None:

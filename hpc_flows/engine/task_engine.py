@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hpc_flows.engine.drive import Call, Sleep, Wait
+from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.retries import delay_before
 from hpc_flows.engine.timeouts import DeadlineReached
-from hpc_flows.exceptions import TaskRunTimeoutError, UpstreamTaskError
+from hpc_flows.exceptions import CrashedRun, TaskRunTimeoutError, UpstreamTaskError
 from hpc_flows.futures import (
     find_futures,
     has_ended,
@@ -35,15 +35,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpc_flows.context import RunContext
-    from hpc_flows.engine.drive import Steps
+    from hpc_flows.engine.drive import Op, Steps
     from hpc_flows.futures import TaskFuture
     from hpc_flows.runs import TaskRun
 
 _COMPLETED = StateType.COMPLETED
 
 
-def run_task(
-    task: Any, run: TaskRun, args: Sequence[Any], kwargs: dict[str, Any], context: RunContext
+def run_task(  # noqa: PLR0913 - the parts of a call
+    task: Any,
+    run: TaskRun,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    context: RunContext,
+    elsewhere: Callable[[RunContext], Op] | None = None,
 ) -> Steps:
     """Run a task whose arguments are values, with its retries; return its final state.
 
@@ -52,27 +57,33 @@ def run_task(
         run: its run.
         args, kwargs: the arguments.
         context: what surrounds the run; its `root` journals the states.
+        elsewhere: returns the operation that calls the function of a context's task, for runners
+            that do it in another process; it keeps the time limit.
 
     Raises:
         BaseException: what is no failure of the task, such as KeyboardInterrupt, after the run
             was recorded as Cancelled or Crashed.
     """
     inner = context.for_task(task, run, (args, kwargs))
-    root = inner.root
+    root: Any = inner.root
     if inner.log_prints:
         catch_prints()
     retry = 0
     while True:
         run.run_count += 1
         begun = Retrying() if retry else Running()
-        root.record("task", run, begun)  # type: ignore[union-attr]
+        root.record("task", run, begun)
         if task.on_running_hooks:
             yield from run_hooks(task.on_running_hooks, task, run, begun, inner)
         try:
-            call = Call(task.fn, args, kwargs, inner, task.timeout_seconds, task.isasync)
-            value = yield call
-            if type(value) not in _SIMPLE or inner.submitted.calls:
-                value = yield from _settled(value, inner)
+            if elsewhere is None:
+                value = yield Call(
+                    task.fn, args, kwargs, inner, task.timeout_seconds, task.isasync
+                )
+            else:
+                value = yield elsewhere(inner)
+            if type(value) not in _SIMPLE or root.in_job:
+                value = yield from settled(value, inner, everything=root.in_job)
             state = value if isinstance(value, State) else Completed(data=value)
         except (Exception, DeadlineReached) as error:  # noqa: BLE001 - any failure of the task
             state = _failed(task, error)
@@ -85,7 +96,7 @@ def run_task(
         retry += 1
         if state.type is _COMPLETED or not (yield from _tries_again(task, run, inner, state, retry)):
             break
-    root.record("task", run, state)  # type: ignore[union-attr]
+    root.record("task", run, state)
     yield from _conclude(task, run, inner, state)
     return state
 
@@ -94,18 +105,18 @@ def run_task(
 _SIMPLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
 
 
-def _settled(value: Any, context: RunContext) -> Steps:
-    """Replace futures in a task's return value by their values, and wait for what it handed out.
+def settled(value: Any, context: RunContext, *, everything: bool) -> Steps:
+    """Replace futures in a task's return value by their values.
 
-    The flow run waits for what its tasks submit; in a job there is no flow run, so the task does.
+    The flow run waits for what its tasks submit. Where there is no flow run, in jobs and worker
+    processes, `everything` says that the task does.
     """
     futures = find_futures(value)
     if futures:
         yield Wait(futures)
         value = replace_futures(value, lambda future: value_of(future.state))
-    if context.root is not None and context.root.in_job:
-        while pending := context.submitted.futures():
-            yield Wait(pending)
+    while everything and (pending := context.submitted.futures()):
+        yield Wait(pending)
     return value
 
 
@@ -114,7 +125,7 @@ def _failed(task: Any, error: BaseException) -> State:
         message = f"Task run exceeded timeout of {task.timeout_seconds} second(s)"
         return TimedOut(message, data=TaskRunTimeoutError(message))  # type: ignore[no-any-return]
     message = f"Task run encountered an exception {type(error).__name__}: {error}"
-    return Failed(message, data=error)  # type: ignore[no-any-return]
+    return Failed(message, data=without_our_frames(error))  # type: ignore[no-any-return]
 
 
 def _record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
@@ -122,6 +133,8 @@ def _record_abort(run: TaskRun, context: RunContext, error: BaseException) -> No
     if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
         reason = context.root.cancel_reason if context.root is not None else None
         state = Cancelled(reason or "Interrupted from the keyboard.", data=None)
+    elif isinstance(error, ExecutionLost):
+        state = Crashed(str(error), data=CrashedRun(str(error)))
     elif isinstance(error, SystemExit):
         state = Crashed("Execution was aborted by Python system exit call.", data=error)
     else:
@@ -156,19 +169,26 @@ def _tries_again(
     return True
 
 
-def trace_of(error: BaseException) -> str:
-    """Return an exception's traceback as text on lines of its own, without the engine's frames."""
-    import traceback  # noqa: PLC0415 - only for what failed
-
+def without_our_frames(error: BaseException) -> BaseException:
+    """Cut the engine's own frames off the beginning of an exception's traceback."""
     frames = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_globals.get("__name__", "")):
+    while frames is not None and _is_ours(str(frames.tb_frame.f_globals.get("__name__"))):
         frames = frames.tb_next
-    text = traceback.format_exception(type(error), error, frames or error.__traceback__)
-    return "\n" + "".join(text).rstrip()
+    error.__traceback__ = frames
+    return error
 
 
 def _is_ours(module: str) -> bool:
-    return module.startswith("hpc_flows.engine.")
+    return module.startswith(("hpc_flows.engine.", "hpc_flows.task_runners."))
+
+
+def trace_of(error: BaseException) -> str:
+    """Return an exception's traceback as text on lines of its own, empty if it has none."""
+    if error.__traceback__ is None and error.__cause__ is None:
+        return ""
+    import traceback  # noqa: PLC0415 - only for what failed
+
+    return "\n" + "".join(traceback.format_exception(error)).rstrip()
 
 
 def _conclude(task: Any, run: TaskRun, context: RunContext, state: State) -> Steps:
@@ -264,7 +284,7 @@ def not_ready(
     task: Any, run: TaskRun, context: RunContext, error: UpstreamTaskError
 ) -> State:
     """Record that a run will never start, and return its last state."""
-    inner = context.for_task(task, run, ((), {}))
+    inner = context.for_task(task, run)
     state: State = NotReady(str(error), data=error)
     context.root.record("task", run, state)  # type: ignore[union-attr]
     run_log(inner, ERROR, f"Finished in state {state!r}")

@@ -58,7 +58,7 @@ class TaskCall:
         if self.future.done():
             return
         self.context.root.record("task", self.run, state)  # type: ignore[union-attr]
-        inner = self.context.for_task(self.task, self.run, ((), {}))
+        inner = self.context.for_task(self.task, self.run)
         run_log(inner, level, f"Finished in state {state!r}")
         self.future.resolve(state)
 
