@@ -1,0 +1,1 @@
+"""The languages that a mock cluster speaks; one folder for each scheduler's commands."""
