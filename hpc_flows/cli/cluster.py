@@ -133,9 +133,10 @@ def _tilde(path: str) -> str:
 
 @cluster.command()
 @click.argument("name", type=ClusterName(), required=False)
+@click.option("--sources", is_flag=True, help="Show where each fact comes from.")
 @json_option
-def show(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click gives flags as they are
-    """Show what a profile says: partitions, limits, rules, and where each fact comes from."""
+def show(name: str | None, sources: bool, as_json: bool) -> None:  # noqa: FBT001 - click gives flags as they are
+    """Show what a profile says: partitions, limits and rules."""
     found = chosen_cluster(name)
     if as_json:
         print_json({**asdict(found), "defaults": found.defaults.to_dict()})
@@ -147,7 +148,10 @@ def show(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click gives
         if lines:
             click.echo("\n" + click.style(heading, bold=True))
             click.echo("\n".join(f"  - {line}" for line in lines))
-    _print_sources(found)
+    if sources:
+        _print_sources(found)
+    elif found.facts:
+        click.echo(f"\nWhere each fact comes from: hpc-flows cluster show {found.name} --sources")
 
 
 def _fields(found: Cluster) -> Iterator[tuple[str, str]]:
@@ -207,8 +211,6 @@ def _partition_row(partition: Partition) -> tuple[str, ...]:
 
 
 def _print_sources(found: Cluster) -> None:
-    if not found.facts:
-        return
     click.echo("\n" + click.style("Sources", bold=True))
     about: dict[tuple[str, str, str], list[str]] = {}
     for key, fact in found.facts.items():

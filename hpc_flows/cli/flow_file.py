@@ -45,8 +45,7 @@ def load_module(place: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     if _spec_of(place) is None:
-        hint = f" Did you mean {place + '.py'!r}?" if os.path.exists(place + ".py") else ""
-        raise click.UsageError(f"There is no file and no module {place!r}.{hint}")
+        raise click.UsageError(f"There is no file and no module {place!r}.")
     return importlib.import_module(place)
 
 

@@ -221,7 +221,9 @@ def _cut(label: str, room: int) -> str:
 
 
 def _mark(seconds: float) -> str:
-    return "0" if seconds == 0 else duration(seconds).replace(".0 s", " s").replace(" 00 s", "")
+    if seconds == 0:
+        return "0"
+    return f"{seconds:g} s" if seconds < 60 else duration(seconds).removesuffix(" 00 s")  # noqa: PLR2004 - a minute
 
 
 def _load(spans: Sequence[Span], start: float, step: float, columns: int) -> list[float]:

@@ -146,7 +146,7 @@ def test_debug_shows_the_traceback(
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m hpc_flows config view --json | true"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
 
