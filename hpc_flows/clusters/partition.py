@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+#: Words in the name of a live partition that is meant for something else than batch jobs; such a
+#: one is only taken by name. Slurm itself has no field that says so.
+SPECIAL = frozenset(
+    {"interactive", "debug", "dev", "devel", "test", "preempt", "preemptable", "scavenge", "ood"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """A partition or queue as users may use it; None is "no limit" or "not said".
@@ -56,12 +63,14 @@ class Partition:
     def from_live(cls, info: Any) -> Partition:
         """Return what a scheduler said of a partition (`schedulers.base.PartitionInfo`).
 
-        Any object with some of the attributes will do.
+        Any object with some of the attributes will do. A partition whose name holds one of the
+        words of `SPECIAL` is not automatic.
         """
         known = {f.name: getattr(info, f.name) for f in fields(cls) if hasattr(info, f.name)}
         gres = known.get("gpus", {})
         known["gpus"] = gres if isinstance(gres, dict) else _gpu_table(gres)
-        return cls(**known)
+        words = {*str(info.name).lower().replace("_", "-").split("-")}
+        return cls(**{"automatic": not words & SPECIAL, **known})
 
     def filled_from(self, live: Partition) -> Partition:
         """Return this partition with what it does not say taken from the live one."""

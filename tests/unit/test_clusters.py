@@ -64,6 +64,16 @@ def test_a_profile_with_partitions_keeps_its_own_and_fills_gaps_from_the_live_cl
     assert live.default_partition is None
 
 
+def test_live_partitions_that_are_not_for_batch_jobs_are_taken_by_name_only() -> None:
+    infos = [
+        PartitionInfo("skx-dev", 4, cpus_per_node=8),
+        PartitionInfo("skx", 4, cpus_per_node=48),
+    ]
+    live = Cluster("site").with_live_partitions(infos)
+    assert live.place(Resources(cpus=1)).partition == "skx"
+    assert live.place(Resources(cpus=1, partition="skx-dev")).partition == "skx-dev"
+
+
 def test_the_smaller_limit_on_arrays_counts() -> None:
     info = SchedulerInfo("slurm", "22.05.8", max_array_size=500,
                          partitions={p.name: p for p in LIVE})  # fmt: skip
