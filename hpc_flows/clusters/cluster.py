@@ -286,12 +286,16 @@ _COMPARED: dict[str, Callable[[int], str]] = {
     "max_memory_per_cpu": format_memory,
 }
 
+#: What nodes have; a site may let one job use less of it, so only a promise of more is wrong.
+_SIZES = frozenset({"cpus_per_node", "memory_per_node"})
+
 
 def _limit_pairs(mine: Partition, live: Partition) -> list[tuple[str, Any, Any]]:
     at = f"partitions.{mine.name}"
     return [
         (f"{at}.{name}", _said(getattr(mine, name), say), _said(getattr(live, name), say))
         for name, say in _COMPARED.items()
+        if not (name in _SIZES and (getattr(mine, name) or 0) <= (getattr(live, name) or 0))
     ]
 
 

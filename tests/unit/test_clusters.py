@@ -88,13 +88,16 @@ def test_differences_between_profile_and_cluster_are_told_in_sentences() -> None
     mine = Cluster(
         "site",
         partitions={
-            "batch": Partition("batch", max_walltime=HOUR, cpus_per_node=32),
+            "batch": Partition(
+                "batch", max_walltime=HOUR, cpus_per_node=24, memory_per_node=200 * GIB
+            ),
             "gone": Partition("gone"),
         },
     )
     assert mine.differences(LIVE) == [
         "partitions.gone is in the profile and not on the cluster.",
         "partitions.batch.max_walltime is 01:00:00 in the profile and 2-00:00:00 on the cluster.",
+        "partitions.batch.memory_per_node is 200G in the profile and 128G on the cluster.",
     ]
 
 
