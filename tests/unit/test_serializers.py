@@ -104,7 +104,7 @@ def test_what_main_defines_can_be_loaded_by_another_main(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_pickled_is_named() -> None:
-    with pytest.raises(ResultError, match=r"'lock'.*return its path"):
+    with pytest.raises(ResultError, match=r"'list'.*lock.*return its path"):
         PickleSerializer().dumps([threading.Lock()])
 
 
