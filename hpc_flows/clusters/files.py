@@ -83,12 +83,13 @@ def read_profile(name: str | os.PathLike[str]) -> ProfileFile:
 def _find(name: str, seen: tuple[Path, ...]) -> Path:
     if "/" in name or name.endswith(".toml"):
         path = Path(name).expanduser()
-        if path.is_file() and path not in seen:
+        if os.path.isfile(path) and path.absolute() not in seen:
             return path.absolute()
         msg = f"There is no cluster profile {str(path)!r}. Give the path of a TOML file."
         raise UnknownCluster(msg)
     for path in (folder / f"{name}.toml" for folder in folders()):
-        if path.is_file() and path.absolute() not in seen:
+        # Not Path.is_file(), which raises where a folder may not be read; the next may have it.
+        if os.path.isfile(path) and path.absolute() not in seen:
             return path.absolute()
     raise UnknownCluster(_unknown(name, seen))
 

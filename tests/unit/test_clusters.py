@@ -116,6 +116,16 @@ def test_a_profile_is_found_first_where_the_user_says(
     assert {"site", "mock", "afton"} <= set(Cluster.names())
 
 
+def test_a_home_that_cannot_be_read_does_not_hide_the_shipped_profiles(home: Path) -> None:
+    (home / "clusters").mkdir(parents=True)
+    home.chmod(0)
+    try:
+        assert Cluster.load("mock").name == "mock"
+        assert "mock" in Cluster.names()
+    finally:
+        home.chmod(0o700)
+
+
 def test_an_unknown_cluster_is_answered_with_the_close_match(home: Path) -> None:
     with pytest.raises(UnknownCluster) as caught:
         Cluster.load("aftn")
