@@ -5,6 +5,7 @@ tests/test_docs.py fails when a page is not what this writes.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpc_flows import exceptions
 from hpc_flows.cli.main import cli
 from hpc_flows.settings import SETTINGS
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
     from hpc_flows.settings import Setting
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parents[1] / "hpc_flows"
 
 MARK = "<!-- written by generate.py: change the code, then run `make docs` -->"
 
@@ -62,6 +65,31 @@ a typo is answered with the nearest name; `hpc-flows completion` prints what you
 complete names. Every command takes `--debug`, which shows the traceback of an error.
 
 {index}
+
+{sections}
+"""
+
+EXCEPTIONS_PAGE = """\
+# Exceptions
+
+{mark}
+
+All are in `hpc_flows.exceptions`. What `result()` raises for a task that failed is the exception
+of the task itself; for one that the machinery lost, the cause: [what to do](../how-to/errors.md).
+
+```
+{tree}
+```
+"""
+
+MODULES_PAGE = """\
+# Modules
+
+{mark}
+
+Every module in one sentence; why they stand like this is told by the
+[architecture](../concepts/architecture.md). Only the names of [Python names](python-api.md) are for
+programs; the rest may change.
 
 {sections}
 """
@@ -139,7 +167,33 @@ def cli_page() -> str:
     return CLI_PAGE.format(mark=MARK, index=index, sections=sections)
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page}
+def exceptions_page() -> str:
+    """Return docs/reference/exceptions.md: the tree that the module's docstring draws."""
+    tree = inspect.cleandoc(exceptions.__doc__ or "").partition("::\n\n")[2]
+    return EXCEPTIONS_PAGE.format(mark=MARK, tree=inspect.cleandoc(tree))
+
+
+def modules_page() -> str:
+    """Return docs/reference/modules.md: each module by the first sentence of its docstring."""
+    sections: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first = " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+        folder = path.relative_to(PACKAGE.parent).parent.as_posix()
+        sections.setdefault(folder, []).append(f"| `{path.name}` | {first} |")
+    parts = (
+        f"## `{folder}/`\n\n| module | |\n|---|---|\n" + "\n".join(rows)
+        for folder, rows in sections.items()
+    )
+    return MODULES_PAGE.format(mark=MARK, sections="\n\n".join(parts))
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "exceptions.md": exceptions_page,
+    "modules.md": modules_page,
+}
 
 
 if __name__ == "__main__":
