@@ -6,6 +6,7 @@ submission, in the process that submits, and named.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _SMALL = (type(None), bool, int, float, complex)
 #: Texts and bytes below this length neither.
 _SMALL_LENGTH = 1000
+
+#: Open files.
+_FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 #: cloudpickle keeps its register of modules to send by value for the whole process.
 _register = threading.Lock()
@@ -66,10 +70,25 @@ def dumps(value: Any, by_value: Sequence[ModuleType] = ()) -> bytes:
         for module in added:
             cloudpickle.register_pickle_by_value(module)
         try:
-            return bytes(cloudpickle.dumps(value, 5))
+            return _thorough_dumps(value)
         finally:
             for module in added:
                 cloudpickle.unregister_pickle_by_value(module)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle, but for open files, of which it would silently send a copy of the content."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _FILES) and obj not in (sys.stdout, sys.stderr):
+            raise TypeError("an open file cannot be pickled")
+        return super().reducer_override(obj)
+
+
+def _thorough_dumps(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, 5).dump(value)
+    return buffer.getvalue()
 
 
 def unreachable_module(name: str) -> ModuleType | None:
@@ -95,11 +114,9 @@ def _found_again(module: ModuleType) -> bool:
     if spec is None:
         return False
     file = getattr(module, "__file__", None)
-    return (
-        file is None
-        or spec.origin is None
-        or os.path.realpath(file) == os.path.realpath(spec.origin)
-    )
+    if file is None or spec.origin is None or not spec.has_location:
+        return True
+    return bool(os.path.realpath(file) == os.path.realpath(spec.origin))
 
 
 def pack_task(part: Any, module: str, name: str) -> bytes:
@@ -243,7 +260,7 @@ def find_culprit(value: Any) -> tuple[str, Any]:
 
 def _can_pickle(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value, 5)
+        _thorough_dumps(value)
     except Exception:  # noqa: BLE001 - any error means no
         return False
     return True

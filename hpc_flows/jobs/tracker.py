@@ -368,7 +368,7 @@ class Tracker:
         if current is None or current.type is not StateType.RUNNING:
             return
         message = "The scheduler has queued the job again."
-        details = {"job": element.job, "reason": status.reason}
+        details = {"job": element.job, "reason": status.reason, "requeued": True}
         state = InfrastructurePending(message, details=details)
         run = element.call.run
         run.run_count = max(run.run_count, element.attempt)
