@@ -116,24 +116,29 @@ class ResultStore:
         """
         return self.keep(name, _KeptError.of(error))
 
-    def load(self, reference: dict[str, Any]) -> Any:
+    def load(self, reference: dict[str, Any], *, patience: float | None = None) -> Any:
         """Return the value, or the exception, that a reference leads to.
+
+        Args:
+            reference: what `keep` or `keep_error` returned.
+            patience: seconds to wait for its file; the store's own when None.
 
         Raises:
             MissingResult: its file is not there.
             ResultError: it was changed or damaged, or cannot be unpickled here.
         """
         inline = "inline" in reference
-        parts = [self._open_inline(reference)] if inline else self._read(reference)
+        patience = self.patience if patience is None else patience
+        parts = [self._open_inline(reference)] if inline else self._read(reference, patience)
         try:
             value = load_parts(parts) if len(parts) > 1 else loads(parts[0])
         except Exception as error:
             raise ResultError(not_unpicklable(error)) from error
         return value.rebuild() if isinstance(value, _KeptError) else value
 
-    def stored(self, reference: dict[str, Any]) -> StoredResult:
-        """Return a stand-in for the value that loads it when it is asked for."""
-        return StoredResult(self, reference)
+    def stored(self, reference: dict[str, Any], *, patience: float | None = None) -> StoredResult:
+        """Return a stand-in for the value that loads it, as `load` would, when it is asked for."""
+        return StoredResult(self, reference, patience=patience)
 
     def _inline(self, data: bytes) -> dict[str, Any]:
         text = b2a_base64(data, newline=False).decode("ascii")
@@ -170,9 +175,9 @@ class ResultStore:
             raise ResultError(_not_written(path, size, error)) from error
         return {"file": relative, "size": size, "hash": digest.hexdigest()}
 
-    def _read(self, reference: dict[str, Any]) -> list[Any]:
+    def _read(self, reference: dict[str, Any], patience: float) -> list[Any]:
         path, size, wanted = self._place(reference)
-        give_up = monotonic() + self.patience
+        give_up = monotonic() + patience
         pause = 0.05
         while True:
             try:
@@ -217,10 +222,17 @@ class ResultStore:
 class StoredResult(StoredValue):
     """A result that is loaded when it is first asked for, and kept from then on."""
 
-    __slots__ = ("_loaded", "_store", "_value", "reference")
+    __slots__ = ("_loaded", "_patience", "_store", "_value", "reference")
 
-    def __init__(self, store: ResultStore | None, reference: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        store: ResultStore | None,
+        reference: dict[str, Any],
+        *,
+        patience: float | None = None,
+    ) -> None:
         self.reference = reference
+        self._patience = patience
         self._store = store
         self._loaded = False
         self._value: Any = None
@@ -235,7 +247,7 @@ class StoredResult(StoredValue):
         if not self._loaded:
             if self._store is None:
                 raise MissingResult("The value was not kept.")
-            self._value = self._store.load(self.reference)
+            self._value = self._store.load(self.reference, patience=self._patience)
             self._loaded = True
             self._store = None
         return self._value

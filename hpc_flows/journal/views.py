@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from hpc_flows.journal.event import Event
 
 _FINAL = 5
-_AWAITING_RETRY = 3
+_BETWEEN = 3
 _STAGES = {
     "SCHEDULED": 0,
     "PENDING": 1,
     "RUNNING": 2,
     "PAUSED": 2,
-    # 3 is AwaitingRetry: of type SCHEDULED, but it ends what an attempt does by itself.
+    # 3 ends what an attempt does by itself, and another one follows: AwaitingRetry, and the
+    # InfrastructurePending of a job that the scheduler has queued again.
     "CANCELLING": 4,
     "COMPLETED": _FINAL,
     "FAILED": _FINAL,
@@ -54,8 +55,9 @@ class Change(NamedTuple):
         """
         data = event.data
         type_, name = data["type"], data["name"]
-        awaits = type_ == "SCHEDULED" and name == "AwaitingRetry"
-        stage = _AWAITING_RETRY if awaits else _STAGES[type_]
+        stage = _STAGES[type_]
+        if stage < _BETWEEN and (name == "AwaitingRetry" or _is_requeued(data)):
+            stage = _BETWEEN
         # Before its first start a run has counted no attempt; its first one is on its way.
         attempt = max(1, int(data.get("attempt") or 0))
         return cls(attempt, stage, event.wall, event.writer, event.seq, type_, str(name), data)
@@ -463,6 +465,11 @@ class JobView:
 
 def _order(change: Change) -> tuple[int, int, float, str, int]:
     return change[:5]
+
+
+def _is_requeued(data: dict[str, Any]) -> bool:
+    details = data.get("details")
+    return isinstance(details, dict) and details.get("requeued") is True
 
 
 def _text(value: object) -> str | None:

@@ -223,6 +223,17 @@ def test_a_node_whose_clock_is_slow_does_not_seem_to_wait(story: Story) -> None:
     assert view.started == 100  # not before it was queued
 
 
+def test_a_job_that_is_queued_again_waits_again(story: Story) -> None:
+    story.task("t")
+    story.state("t", "RUNNING", 4, writer="job-0")
+    details = {"requeued": True, "job": "5"}
+    story.state("t", "PENDING", 6, "InfrastructurePending", details=details)
+    view = story.view.task_runs["t"]
+    assert (view.state_name, view.queued) == ("InfrastructurePending", 6)
+    story.state("t", "RUNNING", 8, attempt=2, writer="job-1")
+    assert story.view.task_runs["t"].started == 8
+
+
 def test_of_two_ends_of_an_attempt_the_earlier_counts_and_the_other_is_noted(
     story: Story,
 ) -> None:

@@ -165,12 +165,21 @@ def test_a_file_that_a_network_file_system_shows_late_is_waited_for(
         timer.join()
 
 
-def test_waiting_for_a_file_has_an_end(store: ResultStore, run_dir: str) -> None:
+def test_waiting_for_a_file_has_an_end(
+    store: ResultStore, run_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(results_module, "sleep", pauses.append)
+    monkeypatch.setattr(results_module, "monotonic", lambda: sum(pauses))
     reference = store.keep("t", "x" * 5000)
     os.unlink(os.path.join(run_dir, reference["file"]))
-    store.patience = 0.2
+    with pytest.raises(MissingResult):
+        store.stored(reference, patience=120.0).get()
+    assert 100.0 < sum(pauses) <= 120.0
+    assert len(pauses) < 100
     with pytest.raises(MissingResult):
         store.load(reference)
+    assert sum(pauses) <= 120.0
 
 
 @pytest.mark.parametrize(
