@@ -5,12 +5,13 @@ One ContextVar holds it, so that threads and asyncio tasks each see their own.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from collections.abc import Callable, Sequence
+    from types import TracebackType
     from typing import Any, Literal, Protocol
 
     from hpc_flows.futures import TaskFuture
@@ -69,11 +70,13 @@ class RootRun:
         runners: the runners of clusters that this process has started, by the cluster's name.
         machine: this machine's `Machine`, once tasks with resources run on it, or None.
         cancel_reason: why the run is being cancelled, or None.
+        halt: a lock that is held until the run is closed.
     """
 
     __slots__ = (
         "__weakref__",
         "cancel_reason",
+        "halt",
         "in_job",
         "journal",
         "key",
@@ -86,7 +89,7 @@ class RootRun:
         "settings",
     )
 
-    def __init__(  # noqa: PLR0913 - one value for each part of a run's directory
+    def __init__(
         self,
         run_dir: str,
         run_id: str,
@@ -108,8 +111,12 @@ class RootRun:
         self.runners: dict[str, Any] = {}
         self.machine: Any = None
         self.cancel_reason: str | None = None
+        self.halt = allocate_lock()
+        self.halt.acquire()
 
-    def record(self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State) -> None:
+    def record(
+        self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State
+    ) -> None:
         """Make `state` the newest state of `run` and journal it.
 
         A job overrides this, to add what it knows of its node and to keep the result.
@@ -127,7 +134,6 @@ class RootRun:
         if state.details:
             data["details"] = state.details
         self.journal.write("state", data)
-
 
     def record_flow(self, run: FlowRun, entrypoint: str) -> None:
         """Journal a new flow run."""
@@ -165,6 +171,8 @@ class RootRun:
 
     def close(self) -> None:
         """Close the runners of clusters and bring the journal to the disk."""
+        if self.halt.locked():
+            self.halt.release()
         for runner in self.runners.values():
             runner.close()
         self.runners.clear()
@@ -241,7 +249,8 @@ class RunContext:
         dispatch: Dispatch | None = None,
         log_prints: bool = False,
     ) -> None:
-        self.root = root
+        # RootRun in runs; typed Any so that the many uses there need not ask whether it is None.
+        self.root: Any = root
         self.flow_run = flow_run
         self.flow = flow
         self.task_run: TaskRun | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial, update_wrapper
 
 from hpc_flows.context import RunContext, current, open_root
+from hpc_flows.engine.cancelling import watch
 from hpc_flows.engine.drive import adrive, drive
 from hpc_flows.engine.flow_engine import run_flow
 from hpc_flows.engine.hooks import check_hooks, is_coroutine_function
-from hpc_flows.engine.parameters import bind, is_plain_function, refuse_unknown, run_name
+from hpc_flows.engine.parameters import bind, refuse_unknown, run_name
 from hpc_flows.engine.retries import check_delays, check_retries
 from hpc_flows.exceptions import ParameterError, ParameterTypeError
 from hpc_flows.futures import value_of
@@ -200,6 +201,7 @@ class Flow(Generic[P, R]):
         if root is None:
             meta = {"flow": self.name, "name": run.name, "entrypoint": self.entrypoint}
             root = open_root(run.id, meta, get_settings())
+            watch(root)
         context = RunContext(root, flow_run=run, flow=self, tags=run.tags)
         context.slots = outer.slots if outer is not None else ()
         context.log_prints = self._prints(outer, root.settings.log_prints)
@@ -275,7 +277,9 @@ def _fits(value: Any, annotation: Any) -> bool:
     return getattr(annotation, "__name__", None) == "Any"
 
 
-def _coerced(flow: Flow[..., Any], parameters: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+def _coerced(
+    flow: Flow[..., Any], parameters: Mapping[str, Any], names: list[str]
+) -> dict[str, Any]:
     """Let pydantic check and convert the parameters of these names."""
     import pydantic  # noqa: PLC0415 - 50 ms, only where the quick look does not decide
 
@@ -350,7 +354,10 @@ def _checked_runner(owner: str, runner: Any) -> Any:
     made = runner() if isinstance(runner, type) else runner
     if hasattr(made, "submit") and hasattr(made, "duplicate"):
         return made
-    msg = f"{owner}: task_runner must be a TaskRunner, such as ThreadPoolTaskRunner(), not {runner!r}."
+    msg = (
+        f"{owner}: task_runner must be a TaskRunner such as ThreadPoolTaskRunner(), "
+        f"not {runner!r}."
+    )
     raise ParameterError(msg)
 
 

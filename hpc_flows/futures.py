@@ -6,7 +6,6 @@ import time
 from _thread import allocate_lock
 
 from hpc_flows.exceptions import UnfinishedRun
-from hpc_flows.states import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpc_flows.runs import TaskRun
+    from hpc_flows.states import State
 
 _NOT_READY = "NotReady"
 #: Values of these types hold no futures, so that containers of them are passed over quickly.
@@ -66,7 +66,7 @@ class TaskFuture:
             return self._final
         from hpc_flows.states import Pending  # noqa: PLC0415
 
-        return self.task_run.state or Pending()  # type: ignore[no-any-return]
+        return self.task_run.state or Pending()
 
     def done(self) -> bool:
         """Tell whether the task run has ended."""
@@ -252,7 +252,7 @@ def _wait_until(futures: Sequence[TaskFuture], count: int, timeout: float | None
     try:
         for future in pending:
             future.add_done_callback(countdown)
-        countdown.gate.acquire(True, -1 if timeout is None else max(0.0, timeout))  # noqa: FBT003
+        countdown.gate.acquire(True, -1 if timeout is None else max(0.0, timeout))
     finally:
         for future in pending:
             future.remove_done_callback(countdown)

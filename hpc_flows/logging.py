@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
 _NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 _LEVELS = {name: level for level, name in _NAMES.items()}
-_COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m", "DEBUG": "\x1b[2m"}
+_COLOURS = {
+    "DEBUG": "\x1b[2m",
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[31m",
+    "CRITICAL": "\x1b[1;31m",
+}
 _ROOT = "hpc_flows"
 _FLOW_RUNS = "hpc_flows.flow_runs"
 _TASK_RUNS = "hpc_flows.task_runs"
@@ -122,7 +127,9 @@ def get_logger(name: str | None = None) -> std.Logger:
     return _std_logger(f"{_ROOT}.{name}")
 
 
-def get_run_logger(context: RunContext | None = None, **extra: Any) -> std.LoggerAdapter[std.Logger]:
+def get_run_logger(
+    context: RunContext | None = None, **extra: Any
+) -> std.LoggerAdapter[std.Logger]:
     """Return a logger for the flow or task that calls this.
 
     Args:

@@ -72,7 +72,8 @@ class Setting:
             if choice.lower() == value.lower():
                 return choice
         hint = close_match(value.upper(), self.choices) or close_match(value, self.choices)
-        msg = f"{source}: {self.name} must be one of {', '.join(self.choices)}, not {value!r}.{hint}"
+        known = ", ".join(self.choices)
+        msg = f"{source}: {self.name} must be one of {known}, not {value!r}.{hint}"
         raise SettingsError(msg)
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from hpc_flows.context import RunContext
     from hpc_flows.engine.drive import Steps
     from hpc_flows.engine.retries import Delay
-    from hpc_flows.states import State
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -116,7 +115,7 @@ class Task(Generic[P, R]):
         owner = f"Task {self.name!r}"
         refuse_unknown(owner, options.keys() - set(_OPTIONS), _OPTIONS)
         self._options = options
-        self.task_key = f"{getattr(fn, '__module__', None)}:{getattr(fn, '__qualname__', self.name)}"
+        self.task_key = f"{_attribute(fn, '__module__')}:{_attribute(fn, '__qualname__')}"
         self.description = options.get("description") or getattr(fn, "__doc__", None)
         self.tags = frozenset(options.get("tags") or ())
         self.resources = Resources.of(options.get("resources"))
@@ -254,6 +253,14 @@ class Task(Generic[P, R]):
             return [future.state for future in futures]
         return futures
 
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a call by parameter name, defaults included.
+
+        Raises:
+            ParameterBindError: the arguments do not fit the function.
+        """
+        return bind(self.fn, args, kwargs)
+
     def _steps(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
         """Return the generator that runs a direct call."""
         context = current()
@@ -265,7 +272,7 @@ class Task(Generic[P, R]):
             return run_task(self, self._new_run(context, bound), args, kwargs, context)
         reserve = None
         if self.resources is not None and not context.root.in_job:
-            dispatch = with_dispatch(context).dispatch
+            dispatch = with_dispatch(context)
             if dispatch.takes(self):
                 return await_call(self._hand_out([(args, kwargs)], wait_for)[0])
             dispatch.check(self)
@@ -274,9 +281,7 @@ class Task(Generic[P, R]):
         run = self._new_run(context, bound, find_futures((args, kwargs, waited)))
         return run_waiting_task(self, run, args, kwargs, context, waited, reserve)
 
-    def _steps_outside(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
-    ) -> Steps:
+    def _steps_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
         """Run a direct call that is part of no flow run: it gets a run directory of its own."""
         with standing_alone(self.name) as context, entered(context):
             steps = self._steps(args, kwargs, wait_for)
@@ -294,15 +299,16 @@ class Task(Generic[P, R]):
         context = current()
         if context is None or context.root is None:
             context = standing_alone_until_done(self.name)
-        context = with_dispatch(context)
-        dispatch = context.dispatch
+        dispatch = with_dispatch(context)
         dispatch.check(self)
         waited = tuple(wait_for or ())
         pending = Pending()
         calls = []
         for index, (args, kwargs) in enumerate(arguments):
-            upstream = () if not waited and is_plain(args) and is_plain(kwargs.values()) else (
-                find_futures((args, kwargs, waited))
+            upstream = (
+                ()
+                if not waited and is_plain(args) and is_plain(kwargs.values())
+                else (find_futures((args, kwargs, waited)))
             )
             run = self._new_run(context, bound[index], upstream, index if mapped else None)
             context.root.record("task", run, pending)
@@ -388,6 +394,10 @@ def check_timeout(owner: str, seconds: Any) -> float | None:
         return float(seconds)
     msg = f"{owner}: timeout_seconds must be a positive number of seconds, not {seconds!r}."
     raise ParameterError(msg)
+
+
+def _attribute(fn: Any, name: str) -> str:
+    return str(getattr(fn, name, None) or getattr(type(fn), name))
 
 
 def _importable(fn: Any) -> Any:

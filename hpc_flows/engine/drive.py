@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpc_flows.context import RunContext
-    from hpc_flows.futures import TaskFuture
 
 
 class ExecutionLost(BaseException):
@@ -32,14 +31,14 @@ class Call:
 
     __slots__ = ("args", "context", "fn", "is_async", "kwargs", "timeout")
 
-    def __init__(  # noqa: PLR0913 - the parts of a call; made for each, so nothing in between
+    def __init__(
         self,
         fn: Callable[..., Any],
         args: Sequence[Any],
         kwargs: dict[str, Any],
         context: RunContext,
         timeout: float | None = None,
-        is_async: bool = False,  # noqa: FBT001, FBT002 - as above
+        is_async: bool = False,  # noqa: FBT001, FBT002 - made for each call: no names, for speed
     ) -> None:
         self.fn = fn
         self.args = args
@@ -107,35 +106,63 @@ class Sleep:
 
 
 class Wait:
-    """Wait until futures have ended."""
+    """Wait until futures have ended, or for `timeout` seconds."""
 
-    __slots__ = ("futures",)
+    __slots__ = ("futures", "timeout")
 
-    def __init__(self, futures: Sequence[TaskFuture]) -> None:
+    def __init__(self, futures: Sequence[Any], timeout: float | None = None) -> None:
         self.futures = futures
+        self.timeout = timeout
 
     def perform(self) -> None:
         """Wait."""
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
         for future in self.futures:
-            future.wait()
+            if deadline is None:
+                future.wait()
+            else:
+                future.wait(max(0.0, deadline - time.monotonic()))
 
     async def aperform(self) -> None:
         """Wait, and let others run."""
         import asyncio  # noqa: PLC0415 - loaded already: it is running
 
-        loop = asyncio.get_running_loop()
-        for future in self.futures:
-            ended = asyncio.Event()
+        async def all_ended() -> None:
+            for future in self.futures:
+                await _ended(future)
 
-            def tell(_: TaskFuture, ended: asyncio.Event = ended) -> None:
-                loop.call_soon_threadsafe(ended.set)
+        try:
+            await asyncio.wait_for(all_ended(), self.timeout)
+        except TimeoutError:
+            return
 
-            future.add_done_callback(tell)
-            await ended.wait()
+
+async def _ended(future: Any) -> None:
+    """Wait in asyncio until a future has ended."""
+    import asyncio  # noqa: PLC0415 - loaded already: it is running
+
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def tell(_: object) -> None:
+        loop.call_soon_threadsafe(ended.set)
+
+    future.add_done_callback(tell)
+    await ended.wait()
 
 
 if TYPE_CHECKING:
-    Op = Call | Sleep | Wait
+    from typing import Protocol
+
+    class Op(Protocol):
+        """Something that a generator of the engine asks for."""
+
+        def perform(self) -> Any:
+            """Do it and return its answer."""
+
+        async def aperform(self) -> Any:
+            """Do it in asyncio and return its answer."""
+
     Steps = Generator[Op, Any, Any]
 
 

@@ -40,7 +40,7 @@ def _is_state(value: object) -> bool:
 
 
 def _alone(state: State) -> State:
-    """Return the final state of a flow that returned the future of one run that did not complete."""
+    """Return the final state of a flow that returned one future whose run did not complete."""
     if state.is_final():
         return state
     return Failed(state.message, data=state.data)  # type: ignore[no-any-return]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from hpc_flows.engine.cancelling import cancel_reason
 from hpc_flows.engine.drive import Call, Sleep, Wait
 from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.parameters import unbind
 from hpc_flows.engine.retries import delay_before
-from hpc_flows.engine.task_engine import trace_of, with_values, without_our_frames
-from hpc_flows.engine.timeouts import DeadlineReached
-from hpc_flows.exceptions import CancelledRun, FlowRunTimeoutError, ParameterError
+from hpc_flows.engine.task_engine import (
+    trace_of,
+    was_cancelled,
+    with_values,
+    without_our_frames,
+)
+from hpc_flows.engine.timeouts import DeadlineReached, Stopped
+from hpc_flows.exceptions import FlowRunTimeoutError
 from hpc_flows.futures import find_futures, replace_futures, value_of
 from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
 from hpc_flows.states import (
@@ -34,9 +40,11 @@ if TYPE_CHECKING:
     from hpc_flows.runs import FlowRun
 
 
-def run_flow(
-    flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[Any] = ()
-) -> Steps:
+#: Seconds that a flow waits for its runners to end what it cancels.
+_LONGEST_CANCELLATION = 60.0
+
+
+def run_flow(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[Any] = ()) -> Steps:
     """Run a flow with the parameters of `run`; return its final state.
 
     Args:
@@ -64,7 +72,7 @@ def run_flow(
 
 
 def _record(run: FlowRun, context: RunContext, state: State) -> None:
-    context.root.record("flow", run, state)  # type: ignore[union-attr]
+    context.root.record("flow", run, state)
 
 
 def _attempts(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[Any]) -> Steps:
@@ -107,18 +115,21 @@ def _attempt(flow: Any, run: FlowRun, context: RunContext) -> Steps:
     args, kwargs = unbind(flow.fn, run.parameters)
     try:
         value = yield Call(flow.fn, args, kwargs, context, flow.timeout_seconds, flow.isasync)
-    except (Exception, DeadlineReached) as error:  # noqa: BLE001 - any failure of the flow
+    except Exception as error:  # noqa: BLE001 - any failure of the flow
         state = _failed(flow, error)
-        run_log(context, ERROR, f"Encountered an exception during execution: {error!r}{_trace(error)}")
-        _cancel(context, f"Flow run {run.name!r} failed.", started=not isinstance(error, Exception))
+        run_log(context, ERROR, f"Encountered an exception during execution: {_told(error)}")
+        too_late = isinstance(error, DeadlineReached)
+        _cancel(context, f"Flow run {run.name!r} failed.", started=too_late)
         yield from _wait_for_tasks(context)
         return state
     yield from _wait_for_tasks(context)
     return state_of(value)
 
 
-def _trace(error: BaseException) -> str:
-    return trace_of(error) if isinstance(error, Exception) else ""
+def _told(error: Exception) -> str:
+    if isinstance(error, DeadlineReached):
+        return f"the time limit of {error} second(s) was reached"
+    return repr(error) + trace_of(error)
 
 
 def _failed(flow: Any, error: BaseException) -> State:
@@ -140,11 +151,9 @@ def _wait_for_tasks(context: RunContext) -> Steps:
         yield Wait(futures)
 
 
-def _tries_again(
-    flow: Any, run: FlowRun, context: RunContext, state: State, retry: int
-) -> Steps:
+def _tries_again(flow: Any, run: FlowRun, context: RunContext, state: State, retry: int) -> Steps:
     """Tell whether a failed run is tried again, having slept until it is time."""
-    settings = context.root.settings  # type: ignore[union-attr]
+    settings = context.root.settings
     retries = settings.flow_default_retries if flow.retries is None else flow.retries
     if retry > retries:
         return False
@@ -162,9 +171,13 @@ def _tries_again(
 
 def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -> Steps:
     """End a run that something other than its own code ended: cancel what it submitted."""
-    root = context.root
-    if isinstance(error, (KeyboardInterrupt, CancelledRun)):
-        reason = (root.cancel_reason if root is not None else None) or "Interrupted from the keyboard."
+    if was_cancelled(error) or isinstance(error, Stopped):
+        late = isinstance(error, Stopped)
+        reason = (
+            "The time limit of an enclosing run was reached."
+            if late
+            else (cancel_reason(context.root))
+        )
         state, hooks = Cancelled(reason), flow.on_cancellation_hooks
     else:
         what = "system exit" if isinstance(error, SystemExit) else type(error).__name__
@@ -172,8 +185,11 @@ def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -
         state, hooks = Crashed(reason, data=error), flow.on_crashed_hooks
     run_log(context, ERROR, reason)
     _cancel(context, reason, started=True)
+    leaving = isinstance(error, GeneratorExit)
+    if not leaving:
+        yield Wait(context.submitted.futures(), _LONGEST_CANCELLATION)
     _record(run, context, state)
-    if not isinstance(error, GeneratorExit):
+    if not leaving:
         yield from run_hooks(hooks, flow, run, state, context)
     run_log(context, ERROR, f"Finished in state {state!r}")
 

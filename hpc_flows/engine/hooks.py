@@ -48,7 +48,8 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     fn = getattr(fn, "__func__", fn)  # of a method
     code = getattr(fn, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)
+        call = getattr(type(fn), "__call__", None)  # noqa: B004 - its code is wanted
+        code = getattr(call, "__code__", None)
     return bool(code is not None and code.co_flags & _CO_COROUTINE)
 
 
@@ -62,7 +63,8 @@ def run_hooks(
     """Call each hook with the flow or task, its run and its state; what they raise is logged."""
     for hook in hooks:
         name = _name(hook)
-        run_log(context, INFO, f"Running hook {name!r} in response to entering state {state.name!r}")
+        begun = f"Running hook {name!r} in response to entering state {state.name!r}"
+        run_log(context, INFO, begun)
         try:
             args = (subject, run, state)
             yield Call(hook, args, {}, context, None, is_coroutine_function(hook))

@@ -35,9 +35,7 @@ def parameter_names(fn: Callable[..., Any]) -> tuple[str, ...]:
     return code.co_varnames[:count]
 
 
-def bind(
-    fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
+def bind(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a call by parameter name, defaults included, in the signature's order.
 
     Raises:
@@ -103,8 +101,9 @@ def unbind(
         if not code.co_posonlyargcount and not code.co_flags & (_VARARGS | _VARKEYWORDS):
             return (), dict(parameters)
     import inspect  # noqa: PLC0415 - see the module's docstring
+    from collections import OrderedDict  # noqa: PLC0415 - as above
 
-    bound = inspect.BoundArguments(inspect.signature(fn), dict(parameters))  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(inspect.signature(fn), OrderedDict(parameters))
     return bound.args, bound.kwargs
 
 
@@ -134,11 +133,9 @@ def run_name(
         raise ParameterError(msg) from None
 
 
-def _called_name(
-    owner: str, template: Callable[..., str], parameters: Mapping[str, Any]
-) -> str:
+def _called_name(owner: str, template: Callable[..., str], parameters: Mapping[str, Any]) -> str:
     takes = parameter_names(template)
-    name = template(parameters=dict(parameters)) if "parameters" in takes else template()
+    name: Any = template(parameters=dict(parameters)) if "parameters" in takes else template()
     if isinstance(name, str):
         return name
     msg = (

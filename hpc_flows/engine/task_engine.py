@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hpc_flows.engine.cancelling import cancel_reason
 from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.retries import delay_before
-from hpc_flows.engine.timeouts import DeadlineReached
+from hpc_flows.engine.timeouts import DeadlineReached, Stopped
 from hpc_flows.exceptions import CrashedRun, TaskRunTimeoutError, UpstreamTaskError
 from hpc_flows.futures import (
     find_futures,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _COMPLETED = StateType.COMPLETED
 
 
-def run_task(  # noqa: PLR0913 - the parts of a call
+def run_task(
     task: Any,
     run: TaskRun,
     args: Sequence[Any],
@@ -55,7 +56,8 @@ def run_task(  # noqa: PLR0913 - the parts of a call
     Args:
         task: the `Task`.
         run: its run.
-        args, kwargs: the arguments.
+        args: the arguments.
+        kwargs: the arguments by name.
         context: what surrounds the run; its `root` journals the states.
         elsewhere: returns the operation that calls the function of a context's task, for runners
             that do it in another process; it keeps the time limit.
@@ -73,32 +75,45 @@ def run_task(  # noqa: PLR0913 - the parts of a call
         run.run_count += 1
         begun = Retrying() if retry else Running()
         root.record("task", run, begun)
-        if task.on_running_hooks:
-            yield from run_hooks(task.on_running_hooks, task, run, begun, inner)
-        try:
-            if elsewhere is None:
-                value = yield Call(
-                    task.fn, args, kwargs, inner, task.timeout_seconds, task.isasync
-                )
-            else:
-                value = yield elsewhere(inner)
-            if type(value) not in _SIMPLE or root.in_job:
-                value = yield from settled(value, inner, everything=root.in_job)
-            state = value if isinstance(value, State) else Completed(data=value)
-        except (Exception, DeadlineReached) as error:  # noqa: BLE001 - any failure of the task
-            state = _failed(task, error)
-        except BaseException as error:
-            if run.state is begun:
-                _record_abort(run, inner, error)
-            raise
+        state = yield from _attempt(task, run, inner, begun, elsewhere)
         if run.state is not begun:
             return run.state  # it was cancelled meanwhile, and that has been told
         retry += 1
-        if state.type is _COMPLETED or not (yield from _tries_again(task, run, inner, state, retry)):
+        if state.type is _COMPLETED:
+            break
+        if not (yield from _tries_again(task, run, inner, state, retry)):
             break
     root.record("task", run, state)
     yield from _conclude(task, run, inner, state)
     return state
+
+
+def _attempt(
+    task: Any,
+    run: TaskRun,
+    context: RunContext,
+    begun: State,
+    elsewhere: Callable[[RunContext], Op] | None,
+) -> Steps:
+    """Call the task's function once and return the state that it ended in."""
+    if task.on_running_hooks:
+        yield from run_hooks(task.on_running_hooks, task, run, begun, context)
+    try:
+        if elsewhere is None:
+            args, kwargs = context.arguments
+            value = yield Call(task.fn, args, kwargs, context, task.timeout_seconds, task.isasync)
+        else:
+            value = yield elsewhere(context)
+        in_job = context.root.in_job
+        if type(value) not in _SIMPLE or in_job:
+            value = yield from settled(value, context, everything=in_job)
+        return value if isinstance(value, State) else Completed(data=value)
+    except Exception as error:  # noqa: BLE001 - any failure of the task
+        return _failed(task, error)
+    except BaseException as error:
+        if run.state is begun:
+            _record_abort(run, context, error)
+        raise
 
 
 #: Values of these types are neither states nor hold futures.
@@ -130,24 +145,31 @@ def _failed(task: Any, error: BaseException) -> State:
 
 def _record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
     """Record a run that is ended by something that is no failure of the task."""
-    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
-        reason = context.root.cancel_reason if context.root is not None else None
-        state = Cancelled(reason or "Interrupted from the keyboard.", data=None)
+    state: State
+    if isinstance(error, Stopped):
+        state = Cancelled("The time limit of an enclosing run was reached.")
+    elif was_cancelled(error):
+        state = Cancelled(cancel_reason(context.root))
     elif isinstance(error, ExecutionLost):
         state = Crashed(str(error), data=CrashedRun(str(error)))
     elif isinstance(error, SystemExit):
         state = Crashed("Execution was aborted by Python system exit call.", data=error)
     else:
         state = Crashed(f"Execution was interrupted by {type(error).__name__}: {error}", data=error)
-    context.root.record("task", run, state)  # type: ignore[union-attr]
+    context.root.record("task", run, state)
     run_log(context, ERROR, f"Finished in state {state!r}")
 
 
-def _tries_again(
-    task: Any, run: TaskRun, context: RunContext, state: State, retry: int
-) -> Steps:
+def was_cancelled(error: BaseException) -> bool:
+    """Tell whether an exception means that somebody wants the run to end."""
+    # asyncio.CancelledError goes by its name: importing asyncio costs 30 ms.
+    is_asyncio = type(error).__name__ == "CancelledError"
+    return isinstance(error, (KeyboardInterrupt, GeneratorExit)) or is_asyncio
+
+
+def _tries_again(task: Any, run: TaskRun, context: RunContext, state: State, retry: int) -> Steps:
     """Tell whether a failed run is tried again, having slept until it is time."""
-    settings = context.root.settings  # type: ignore[union-attr]
+    settings = context.root.settings
     retries = settings.task_default_retries if task.retries is None else task.retries
     error = state.data
     if retry > retries:
@@ -163,7 +185,7 @@ def _tries_again(
     when = f"start {delay:g} second(s) from now" if delay else "start immediately"
     message = f"Task run failed with exception: {error!r} - Retry {retry}/{retries} will {when}"
     run_log(context, INFO, message)
-    context.root.record("task", run, AwaitingRetry(state.message))  # type: ignore[union-attr]
+    context.root.record("task", run, AwaitingRetry(state.message))
     if delay:
         yield Sleep(delay)
     return True
@@ -203,7 +225,7 @@ def _conclude(task: Any, run: TaskRun, context: RunContext, state: State) -> Ste
     run_log(context, level, f"Finished in state {state!r}")
 
 
-def run_waiting_task(  # noqa: PLR0913 - as run_task, and what it waits for
+def run_waiting_task(
     task: Any,
     run: TaskRun,
     args: Sequence[Any],
@@ -214,10 +236,8 @@ def run_waiting_task(  # noqa: PLR0913 - as run_task, and what it waits for
 ) -> Steps:
     """Run a task that waits for futures, and for a place on this machine; return its last state.
 
-    Args:
-        task, run, args, kwargs, context: as for `run_task`; the arguments may hold futures.
-        wait_for: more futures to wait for.
-        reserve: returns a reservation of this machine, or is None where there is no need.
+    The arguments, which may hold futures, are those of `run_task`; `wait_for` holds more futures.
+    `reserve` returns a reservation of this machine, or is None where there is no need of one.
     """
     yield Wait(find_futures((args, kwargs, wait_for)))
     try:
@@ -280,13 +300,11 @@ def check_upstream(future: TaskFuture) -> None:
     raise UpstreamTaskError(message) from cause
 
 
-def not_ready(
-    task: Any, run: TaskRun, context: RunContext, error: UpstreamTaskError
-) -> State:
+def not_ready(task: Any, run: TaskRun, context: RunContext, error: UpstreamTaskError) -> State:
     """Record that a run will never start, and return its last state."""
     inner = context.for_task(task, run)
     state: State = NotReady(str(error), data=error)
-    context.root.record("task", run, state)  # type: ignore[union-attr]
+    context.root.record("task", run, state)
     run_log(inner, ERROR, f"Finished in state {state!r}")
     return state
 

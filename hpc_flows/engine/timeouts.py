@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class DeadlineReached(BaseException):
+class DeadlineReached(Exception):
+    """A call took longer than it may, and was stopped."""
+
+
+class Stopped(BaseException):
     """The time is over; not an Exception, so that the code that it stops does not catch it."""
 
 
@@ -59,7 +63,7 @@ def _with_alarm(
     outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
     if outer_left and outer_left <= seconds:
         return fn(*args, **kwargs)  # the time of an enclosing call is over before ours
-    mine = DeadlineReached(seconds)
+    mine = Stopped(seconds)
 
     def stop(_number: int, _frame: object) -> None:
         raise mine
@@ -69,6 +73,10 @@ def _with_alarm(
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
     try:
         return fn(*args, **kwargs)
+    except Stopped as stopped:
+        if stopped is mine:
+            raise DeadlineReached(seconds) from None
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -100,13 +108,13 @@ class _SideCall:
         self.ended.release()
 
     def stop(self) -> None:
-        """Raise DeadlineReached in the thread, unless the call has ended."""
+        """Raise Stopped in the thread, unless the call has ended."""
         import ctypes  # noqa: PLC0415 - only when a time limit is reached in a thread
 
         with self._lock:
             if not self._over:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self.ident), ctypes.py_object(DeadlineReached)
+                    ctypes.c_ulong(self.ident), ctypes.py_object(Stopped)
                 )
 
 
@@ -116,7 +124,7 @@ def _in_side_thread(
     call = _SideCall()
     # The low-level function, because the interpreter's exit waits for no such thread.
     start_new_thread(copy_context().run, (call.run, fn, args, kwargs))
-    if not call.ended.acquire(True, seconds):  # noqa: FBT003 - blocking
+    if not call.ended.acquire(True, seconds):
         call.stop()
         raise DeadlineReached(seconds)
     if call.error is not None:
@@ -133,29 +141,35 @@ async def await_within(seconds: float, awaitable: Awaitable[Any]) -> Any:
     import asyncio  # noqa: PLC0415 - loaded already: it is running
 
     limit = asyncio.timeout(seconds)
+    mine = Stopped(seconds)
     try:
-        with _alarm_for(asyncio.current_task(), seconds):
+        with _alarm_for(asyncio.current_task(), seconds, mine):
             async with limit:
                 return await awaitable
     except TimeoutError:
         if limit.expired():
             raise DeadlineReached(seconds) from None
         raise
+    except Stopped as stopped:
+        if stopped is mine:
+            raise DeadlineReached(seconds) from None
+        raise
 
 
 class _alarm_for:  # noqa: N801 - reads as a statement: `with _alarm_for(task, seconds):`
-    """Stop an asyncio task that computes without ever awaiting, which asyncio cannot.
+    """Stop, by `mine`, an asyncio task that computes and never awaits, which asyncio cannot.
 
     The alarm does nothing while the event loop, or another task, is at work: then the loop is
     alive and cancels the task by itself.
     """
 
-    def __init__(self, task: Any, seconds: float) -> None:
+    def __init__(self, task: Any, seconds: float, mine: Stopped) -> None:
         import signal  # noqa: PLC0415 - few tasks have a time limit
 
         self._signal = signal
         self._task = task
         self._seconds = seconds
+        self._mine = mine
         self._set = False
 
     def __enter__(self) -> None:
@@ -164,11 +178,10 @@ class _alarm_for:  # noqa: N801 - reads as a statement: `with _alarm_for(task, s
         signal = self._signal
         if signal.getitimer(signal.ITIMER_REAL)[0] or not _is_main(signal):
             return
-        mine = DeadlineReached(self._seconds)
 
         def stop(_number: int, _frame: object) -> None:
             if asyncio.current_task() is self._task:
-                raise mine
+                raise self._mine
 
         self._before = signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, max(self._seconds * 1.05, self._seconds + 0.05))

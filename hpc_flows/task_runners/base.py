@@ -34,7 +34,7 @@ class TaskCall:
 
     __slots__ = ("args", "context", "future", "kwargs", "run", "runner", "task", "wait_for")
 
-    def __init__(  # noqa: PLR0913 - the six parts of a call
+    def __init__(
         self,
         task: Any,
         run: TaskRun,
@@ -57,7 +57,7 @@ class TaskCall:
         """Record, log and resolve a call that ends without its task's code deciding how."""
         if self.future.done():
             return
-        self.context.root.record("task", self.run, state)  # type: ignore[union-attr]
+        self.context.root.record("task", self.run, state)
         inner = self.context.for_task(self.task, self.run)
         run_log(inner, level, f"Finished in state {state!r}")
         self.future.resolve(state)

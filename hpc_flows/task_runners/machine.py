@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
+from functools import partial
 
 from hpc_flows.context import give_way
 from hpc_flows.exceptions import DoesNotFit
 from hpc_flows.resources import format_memory
-from hpc_flows.states import StateType
 from hpc_flows.task_runners.base import TaskRunner
 
 TYPE_CHECKING = False
@@ -166,9 +166,9 @@ class MachineRunner(TaskRunner):
             call.future.add_done_callback(reservation.release)
             call.context = call.context.copy()
             call.context.slots = (*call.context.slots, reservation)
-            reservation.add_done_callback(lambda _, call=call: self._start(call))
+            reservation.add_done_callback(partial(self._start, call))
 
-    def _start(self, call: TaskCall) -> None:
+    def _start(self, call: TaskCall, _: Reservation) -> None:
         if not call.future.done():
             self._inner().submit([call])
 
@@ -206,9 +206,3 @@ def _gpus() -> int:
         return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
-
-
-def is_running(call: TaskCall) -> bool:
-    """Tell whether a call's code has begun."""
-    state = call.run.state
-    return state is not None and state.type is StateType.RUNNING

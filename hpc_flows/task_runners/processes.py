@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from hpc_flows.context import RootRun, RunContext
-    from hpc_flows.runs import TaskRun
     from hpc_flows.task_runners.base import TaskCall
 
 
@@ -107,8 +106,7 @@ class ProcessPoolTaskRunner(TaskRunner):
             call.end(Cancelled(reason))
         wanted = {call.run.id for call in calls}
         for handler in handlers:
-            call = handler.call
-            if call is not None and call.run.id in wanted:
+            if handler.call is not None and handler.call.run.id in wanted:
                 handler.kill()
 
     def _drained(self) -> list[TaskCall]:
@@ -225,7 +223,7 @@ class _Handler:
             f"from hpc_flows.task_runners.process_worker import main; main({theirs.fileno()})"
         )
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own program
+            self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -278,8 +276,9 @@ class _RemoteCall:
         context = self._context
         task, run = context.task, context.task_run
         args, kwargs = context.arguments
-        body = (run, context.flow_run, context.tags, context.log_prints, args, kwargs)
-        return self._handler.ask(_pickled_task(task), _pickled_body(task, body), task.timeout_seconds)
+        rest = (context.tags, context.log_prints, args, kwargs)
+        body = _pickled_body(task, (run, context.flow_run, *rest))
+        return self._handler.ask(_pickled_task(task), body, task.timeout_seconds)
 
     async def aperform(self) -> Any:
         """Call it there; only handlers' threads do, which have no event loop."""
@@ -294,14 +293,14 @@ def _pickled_task(task: Any) -> bytes:
         raise PayloadError(msg) from error
 
 
-def _pickled_body(task: Any, body: tuple[TaskRun, FlowRun | None, Any, Any, Any, Any]) -> bytes:
+def _pickled_body(task: Any, body: tuple[Any, ...]) -> bytes:
     run, flow_run, *rest = body
     try:
         return dumps(body)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the arguments' own methods raise
         try:
             return dumps((run, _bare(flow_run), *rest))
-        except Exception:  # noqa: BLE001 - whatever the arguments' own methods raise
+        except Exception:  # noqa: BLE001 - as above
             msg = f"An argument of task {task.name!r} cannot be sent to a worker process: {error}"
             raise PayloadError(msg) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from hpc_flows.context import RunContext, open_root
+from hpc_flows.engine.cancelling import watch
 from hpc_flows.engine.task_engine import not_ready, with_values
 from hpc_flows.exceptions import UpstreamTaskError
 from hpc_flows.futures import find_futures, is_plain
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from hpc_flows.context import Dispatch
     from hpc_flows.futures import TaskFuture
     from hpc_flows.task_runners.base import TaskCall, TaskRunner
     from hpc_flows.task_runners.machine import Machine, Reservation
@@ -49,7 +51,8 @@ class Router:
     def __call__(self, task: Any, calls: Sequence[TaskCall]) -> None:
         """Run calls of one task, each once what it waits for has ended."""
         submitted = self._context.submitted
-        ready, waiting = [], []
+        ready: list[TaskCall] = []
+        waiting: list[TaskCall] = []
         for call in calls:
             submitted.add(call)
             plain = not call.wait_for and is_plain(call.args) and is_plain(call.kwargs.values())
@@ -144,7 +147,7 @@ class Router:
 
     def _cluster(self, name: str) -> TaskRunner:
         """Return the one runner of a cluster in this root run, started."""
-        runners = self._context.root.runners  # type: ignore[union-attr]
+        runners = self._context.root.runners
         with self._lock:
             if name not in runners:
                 from hpc_flows.task_runners.cluster import ClusterTaskRunner  # noqa: PLC0415
@@ -157,11 +160,11 @@ class Router:
 
     def _machine(self) -> Machine:
         root = self._context.root
-        if root.machine is None:  # type: ignore[union-attr]
+        if root.machine is None:
             from hpc_flows.task_runners.machine import Machine  # noqa: PLC0415 - few need it
 
-            root.machine = Machine()  # type: ignore[union-attr]
-        machine: Machine = root.machine  # type: ignore[union-attr]
+            root.machine = Machine()
+        machine: Machine = root.machine
         return machine
 
 
@@ -205,11 +208,11 @@ class _WaitingCalls:
             self._router.start_ready(self._task, ready)
 
 
-def with_dispatch(context: RunContext) -> RunContext:
-    """Return the context, with a router of its own where nothing else runs its calls."""
+def with_dispatch(context: RunContext) -> Dispatch:
+    """Return what runs the calls of a context, a router of its own where there is nothing yet."""
     if context.dispatch is None:
         context.dispatch = Router(context)
-    return context
+    return context.dispatch
 
 
 class standing_alone:  # noqa: N801 - reads as a statement: `with standing_alone(name) as context:`
@@ -233,8 +236,10 @@ class standing_alone:  # noqa: N801 - reads as a statement: `with standing_alone
 def _alone(task_name: str) -> RunContext:
     settings = get_settings()
     root = open_root(new_id(), {"task": task_name, "name": task_name}, settings)
+    watch(root)
     context = RunContext(root, log_prints=settings.log_prints)
-    return with_dispatch(context)
+    with_dispatch(context)
+    return context
 
 
 def _close(context: RunContext) -> None:

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextvars import Context
-    from typing import Any, Self
+    from typing import Self
 
     from hpc_flows.context import RunContext
     from hpc_flows.task_runners.base import TaskCall
