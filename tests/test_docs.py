@@ -297,9 +297,8 @@ def test_the_folders_in_the_docs_are_the_folders() -> None:
 
 
 PUBLIC = {
-    name: module.__all__
-    for name in ("futures", "states", "task_runners", "clusters")
-    if hasattr(module := importlib.import_module(f"hpc_flows.{name}"), "__all__")
+    name: importlib.import_module(f"hpc_flows.{name}").__all__
+    for name in ("clusters", "runtime", "serializers", "task_runners")
 }
 
 
