@@ -95,6 +95,11 @@ def quote(text: str) -> str:
     return "".join(_chunks(text, 0))
 
 
+def is_driver(writer: str) -> bool:
+    """Tell whether a writer is a driver of the run, and not one of its jobs."""
+    return writer == DRIVER or writer.startswith(DRIVER + "-")
+
+
 def seal(body: bytes) -> bytes:
     """Return the line for the JSON text `body`: with its checksum and a newline."""
     return b"%b\t%08x\n" % (body, crc32(body))

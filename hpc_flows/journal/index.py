@@ -12,7 +12,7 @@ from json import loads
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import JournalError, UnknownRun, close_match
-from hpc_flows.journal.event import DRIVER
+from hpc_flows.journal.event import is_driver
 from hpc_flows.journal.reader import decode
 from hpc_flows.journal.views import FlowRunView
 
@@ -184,7 +184,11 @@ def _drivers(run_dir: str) -> list[str]:
         names = os.listdir(folder)
     except OSError:
         return []
-    return [os.path.join(folder, n) for n in names if n.startswith(DRIVER) and n.endswith(".jsonl")]
+    return [
+        os.path.join(folder, name)
+        for name in names
+        if name.endswith(".jsonl") and is_driver(name.removesuffix(".jsonl"))
+    ]
 
 
 def _ends(path: str, run_id: str) -> list[Event]:

@@ -2,8 +2,9 @@
 
 Each view takes events in any order and any number of times: what it shows depends only on which
 events it has seen. Within one attempt the stage of a state decides, not the clock, because the
-clocks of nodes differ: Running comes after Pending, a final state after both, and of two final
-states the earlier counts. A later attempt comes after every state of an earlier one.
+clocks of nodes differ: Running comes after Pending, and a final state after both. Of two final
+states the driver's counts, which has heard both witnesses, the job and the scheduler; of two by
+the same kind of writer the earlier. A later attempt comes after every state of an earlier one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from bisect import insort
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hpc_flows.journal.event import is_driver
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hpc_flows.journal.event import Event
 
 _FINAL = 5
+_TOLD_BY_JOB = 6
 _BETWEEN = 3
 _STAGES = {
     "SCHEDULED": 0,
@@ -58,6 +62,8 @@ class Change(NamedTuple):
         stage = _STAGES[type_]
         if stage < _BETWEEN and (name == "AwaitingRetry" or _is_requeued(data)):
             stage = _BETWEEN
+        if stage == _FINAL and not is_driver(event.writer):
+            stage = _TOLD_BY_JOB
         # Before its first start a run has counted no attempt; its first one is on its way.
         attempt = max(1, int(data.get("attempt") or 0))
         return cls(attempt, stage, event.wall, event.writer, event.seq, type_, str(name), data)
@@ -70,8 +76,8 @@ class StatefulView:
         id: of the run.
         name: of the run, or an empty text before its beginning was seen.
         tags: of the run.
-        unheard: how many final states came after the one that counts, such as a second
-            outcome of an attempt that had been given up.
+        unheard: how many final states do not count, because another one of the same attempt
+            does: an outcome of a job that had been given up, or that the scheduler contradicts.
     """
 
     __slots__ = ("_changes", "_made", "id", "name", "tags", "unheard")
@@ -94,8 +100,8 @@ class StatefulView:
         """Take a state."""
         change = Change.of(event)
         insort(self._changes, change, key=_order)
-        if change.stage == _FINAL:
-            finals = sum(c.attempt == change.attempt and c.stage == _FINAL for c in self._changes)
+        if change.stage >= _FINAL:
+            finals = sum(c.attempt == change.attempt and c.stage >= _FINAL for c in self._changes)
             self.unheard += finals > 1
 
     def _describe(self, data: dict[str, Any]) -> None:
@@ -110,7 +116,7 @@ class StatefulView:
         last = self._changes[-1]
         if last.stage < _FINAL:
             return last
-        same = (c for c in self._changes if c.attempt == last.attempt and c.stage == _FINAL)
+        same = (c for c in self._changes if c.attempt == last.attempt and c.stage >= _FINAL)
         return next(same)
 
     @property
@@ -146,7 +152,7 @@ class StatefulView:
     @property
     def is_final(self) -> bool:
         """Whether the run has ended."""
-        return self.state is not None and self.state.stage == _FINAL
+        return self.state is not None and self.state.stage >= _FINAL
 
     @property
     def history(self) -> list[tuple[float, str, str]]:
@@ -211,7 +217,7 @@ class StatefulView:
         for _, attempt in groupby(self._changes, key=lambda change: change.attempt):
             for change in attempt:
                 yield change
-                if change.stage == _FINAL:
+                if change.stage >= _FINAL:
                     break
 
 

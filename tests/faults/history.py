@@ -53,18 +53,22 @@ def violations(records: Iterable[Record], *, finished: bool = False) -> list[str
 
 
 def ends(records: Iterable[Record]) -> dict[str, str]:
-    """Return the type that each run ended in: of its newest attempt, the earliest final state."""
-    newest: dict[str, tuple[int, float, str, int, str]] = {}
+    """Return the type that each run ended in: that of the final state of its newest attempt.
+
+    Of several the driver's counts, which has heard the scheduler as well; then the earliest.
+    """
+    newest: dict[str, tuple[int, bool, float, str, int, str]] = {}
     for state in _states(records):
         attempt = _attempt(state)
         if state["data"]["type"] in FINAL:
-            place = (-attempt, state["wall"], state["writer"], state["seq"])
+            by_job = state["writer"].partition("-")[0] != "driver"
+            place = (-attempt, by_job, state["wall"], state["writer"], state["seq"])
             mine = (*place, state["data"]["type"])
             newest[state["data"]["id"]] = min(newest.get(state["data"]["id"], mine), mine)
     started: dict[str, int] = defaultdict(int)
     for state in _states(records):
         started[state["data"]["id"]] = max(started[state["data"]["id"]], _attempt(state))
-    return {id_: type_ for id_, (n, _, _, _, type_) in newest.items() if -n == started[id_]}
+    return {id_: type_ for id_, (n, *_, type_) in newest.items() if -n == started[id_]}
 
 
 def _parse(line: bytes) -> Record | None:

@@ -234,9 +234,22 @@ def test_a_job_that_is_queued_again_waits_again(story: Story) -> None:
     assert story.view.task_runs["t"].started == 8
 
 
+def test_what_the_scheduler_contradicts_is_not_completed(story: Story) -> None:
+    """The driver has heard both witnesses; its verdict comes later and counts."""
+    story.task("t")
+    story.state("t", "COMPLETED", 5, writer="tok-0-0", result={"inline": ""})
+    story.state("t", "CRASHED", 9, "OutOfMemory")
+    view = story.view.task_runs["t"]
+    assert (view.state_name, view.result, view.unheard) == ("OutOfMemory", None, 1)
+
+
 def test_of_two_ends_of_an_attempt_the_earlier_counts_and_the_other_is_noted(
     story: Story,
 ) -> None:
+    story.task("u")
+    story.state("u", "COMPLETED", 5, writer="job-a")
+    story.state("u", "FAILED", 6, writer="job-b")
+    assert story.view.task_runs["u"].state_type == "COMPLETED"
     story.task("t")
     story.state("t", "CRASHED", 5, "JobLost")
     story.state("t", "COMPLETED", 9, writer="job")
