@@ -11,8 +11,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -131,6 +135,70 @@ def test_only_the_standard_library_and_hpc_flows_are_loaded(statement: str) -> N
     loaded = _modules(statement) - _modules("pass")
     tops = {name.partition(".")[0] for name in loaded}
     assert tops <= {"hpc_flows", *sys.stdlib_module_names}
+
+
+#: A flow whose module the nodes can import, as a user's package has it.
+FLOW = """
+from hpc_flows import Resources, flow, task
+
+@task(resources=Resources(cpus=1, memory="100MB", walltime="5m"))
+def noop(number: int) -> int:
+    return number
+
+@flow
+def many() -> list[int]:
+    return noop.map(range(2)).result()
+"""
+
+#: Limits of a whole no-op element beyond bare Python: measured (312), with some slack.
+ELEMENT_CALLS = 345
+
+
+@pytest.fixture(scope="module")
+def element(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Run a map on the mock cluster; give the command that runs its element 0 once more."""
+    folder = tmp_path_factory.mktemp("element")
+    (folder / "noop_flow.py").write_text(FLOW)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": f"{ROOT}:{folder}",
+        "HPC_FLOWS_HOME": str(folder / "home"),
+        "HPC_FLOWS_CLUSTER": "mock",
+    }
+    try:
+        code = "from noop_flow import many; assert many() == [0, 1]"
+        _done([sys.executable, "-c", code], environment)
+        job = next((folder / "home" / "runs").glob("*/jobs/*"))
+        entry = str(ROOT / "hpc_flows" / "jobs" / "run.py")
+        yield [entry, str(job.parent.parent), job.name, "0", "--retake"]
+    finally:
+        _done([sys.executable, "-m", "hpc_flows", "mock", "stop"], environment)
+
+
+def _done(argv: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, env=environment, cwd="/", capture_output=True, text=True, timeout=120, check=True
+    )
+
+
+def test_a_whole_array_element_loads_nothing_heavy(element: list[str]) -> None:
+    done = _done([sys.executable, "-X", "importtime", *element], {"PATH": "/usr/bin:/bin"})
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hpc_flows.jobs.inside" in loaded
+    heavy = {name: FORBIDDEN[name] for name in sorted(loaded & set(FORBIDDEN))}
+    assert not heavy
+
+
+@pytest.mark.skipif(not _strace_works(), reason="strace is not there, or may not trace")
+def test_a_whole_array_element_asks_the_file_system_little(
+    element: list[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "calls"
+    trace = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(log)]
+    _done([*trace, sys.executable, *element], {"PATH": "/usr/bin:/bin"})
+    calls = len(log.read_text().splitlines())
+    assert calls <= LIMIT
+    assert calls - _count("pass", tmp_path) <= ELEMENT_CALLS
 
 
 def test_a_heavy_module_would_be_noticed() -> None:
