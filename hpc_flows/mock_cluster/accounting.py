@@ -6,14 +6,20 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.mock_cluster.job import Job
+from hpc_flows.mock_cluster.job import clean_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hpc_flows.mock_cluster.clock import Clock
-    from hpc_flows.mock_cluster.job import Request
+    from hpc_flows.mock_cluster.job import Job, Request
     from hpc_flows.mock_cluster.store import Store
+
+
+#: Raw status of a job that the memory limit ended, printed as 0:125.
+OOM_STATUS = 125
+#: Ends that the script did not choose: accounting keeps no exit code for them.
+_NO_STATUS = {"CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED", "RESIZING", "PENDING"}
 
 
 @dataclass(slots=True)
@@ -29,6 +35,23 @@ class Step:
     max_rss: int = 0
     ntasks: int = 1
     cpu_seconds: float = 0.0
+
+
+def step_end(status: int, *, oom: bool = False) -> tuple[str, int]:
+    """Return state and raw status of a step that ended with a raw wait status."""
+    if oom:
+        return "OUT_OF_MEMORY", OOM_STATUS
+    code, number = clean_status(status)
+    if number:
+        return "CANCELLED", number
+    return ("FAILED" if code else "COMPLETED"), status
+
+
+def begin_step(job: Job, name: str, label: str, start: float, ntasks: int = 1) -> dict[str, Any]:
+    """Add a running step to a job and return its table."""
+    step = Step(name, label, "RUNNING", 0, start, None, ntasks=ntasks)
+    job.step_rows.append(dataclasses.asdict(step))
+    return job.step_rows[-1]
 
 
 @dataclass(slots=True)
@@ -65,7 +88,7 @@ class Row:
     @property
     def display_id(self) -> str:
         """The id as users write it."""
-        if self.array_id is None:
+        if self.array_id is None or (self.task is None and not self.waiting):
             return str(self.job)
         if self.task is None:
             return f"{self.array_id}_[{self.waiting}]"
@@ -98,7 +121,7 @@ class Row:
             cpus=sum(a.cpus for a in held) or job.request.cpus,
             gpus=sum(len(a.gpus) for a in held),
             memory=sum(a.memory for a in held),
-            status=job.status,
+            status=0 if (state or job.state) in _NO_STATUS else job.status,
             derived=job.derived,
             reason=job.reason if job.state == "PENDING" else "None",
             comment=job.comment,
@@ -106,6 +129,7 @@ class Row:
             cpu_seconds=job.cpu_seconds,
             time_limit=job.time_limit,
             priority=job.priority,
+            steps=[Step(**table) for table in job.step_rows],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,8 +184,6 @@ class Accounting:
     def _apply(self, row: Row) -> None:
         key = (row.job, row.run)
         known = self.rows.get(key)
-        if known is not None and not row.steps:
-            row.steps = known.steps
         if known is None or not (known.ended and not row.ended):
             self.rows[key] = row
 

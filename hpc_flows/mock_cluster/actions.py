@@ -42,15 +42,21 @@ def cancel(cluster: Cluster, job: Job, uid: int) -> None:
 
 
 def _cancel_waiting(cluster: Cluster, job: Job, uid: int) -> None:
+    """Cancel a waiting record; an array's common one keeps its elements, as it does in Slurm."""
     now = cluster.clock.now()
-    if job.is_common:
-        while len(job.waiting) > 1:
-            _cancel_waiting(cluster, cluster.split(job, job.waiting[0]), uid)
-        cluster.split(job, job.waiting[0])
     job.state, job.cancelled_by, job.reason = CANCELLED, uid, "None"
     job.eligible = job.eligible if job.eligible and job.eligible <= now else now
     job.start = job.end = now
     cluster.close(job)
+
+
+def collapse(cluster: Cluster, job: Job, uid: int) -> None:
+    """Cancel as `scancel --name` does: waiting elements end as one record without any."""
+    was_waiting = job.is_common and job.state == PENDING
+    cancel(cluster, job, uid)
+    if was_waiting:
+        job.collapsed = True
+        cluster.save(job)
 
 
 def cancel_element(cluster: Cluster, array: int, element: int, uid: int) -> None:
@@ -59,11 +65,15 @@ def cancel_element(cluster: Cluster, array: int, element: int, uid: int) -> None
         if job.task == element:
             cancel(cluster, job, uid)
             return
-        if job.is_common and element in job.waiting:
-            single = cluster.split(job, element)
-            if single is not job:
-                cluster.save(job)
-            cancel(cluster, single, uid)
+        if job.is_common and element in job.waiting and job.state == PENDING:
+            if len(job.waiting) == 1:
+                cancel(cluster, job, uid)
+                return
+            # A waiting element that is cancelled leaves no trace: neither queue nor accounting
+            # knows it afterwards (seen on 22.05).
+            job.waiting.remove(element)
+            cluster.save(job)
+            cluster.tell(job)
             return
 
 

@@ -33,10 +33,7 @@ BAD_RESERVATION = "Requested reservation is invalid"
 BAD_DEPENDENCY = "Job dependency problem"
 BAD_NICE = "Invalid --nice value"
 TOO_LONG = "Pathname of a file, directory or other parameter too long"
-OVER_LIMIT = (
-    "Job violates accounting/QOS policy "
-    "(job submit limit, user's size and/or time limits)"
-)
+OVER_LIMIT = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 DENIED = "Access/permission denied"
 MAX_SCRIPT_BYTES = 4 * 1024 * 1024
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpc_flows.mock_cluster import dependencies, scheduling
-from hpc_flows.mock_cluster.accounting import Accounting, Row
+from hpc_flows.mock_cluster.accounting import (
+    OOM_STATUS,
+    Accounting,
+    Row,
+    begin_step,
+    step_end,
+)
 from hpc_flows.mock_cluster.admission import OVER_LIMIT, RefusedError
 from hpc_flows.mock_cluster.hostlist import parse_elements
 from hpc_flows.mock_cluster.job import (
-    CANCELLED,
     COMPLETED,
     FAILED,
     HELD_BY_USER,
@@ -30,8 +35,6 @@ if TYPE_CHECKING:
     from hpc_flows.mock_cluster.sites import Site
     from hpc_flows.mock_cluster.store import Store
 
-#: Raw status of a job that the memory limit ended, printed as 0:125.
-OOM_STATUS = 125
 #: The signal of jobs whose output file or folder cannot be opened, printed as 0:53.
 LAUNCH_FAILED = 53
 
@@ -113,7 +116,7 @@ class Cluster:
         """Yield the records that hold nodes."""
         return (j for j in list(self.jobs.values()) if j.state == RUNNING or j.completing)
 
-    def partition_of(self, job: Job) -> Any:  # noqa: ANN401 - a PartitionSpec, kept import-free
+    def partition_of(self, job: Job) -> Any:
         """Return the partition of a job."""
         return self.site.partitions[job.request.partition]
 
@@ -223,6 +226,9 @@ class Cluster:
         job.state, job.reason, job.start = RUNNING, "None", self.clock.now()
         job.nodes, job.end, job.oom, job.ending = share, None, False, ""
         job.status = job.derived = job.steps = job.max_rss = 0
+        job.step_rows = []
+        if job.request.batch:
+            begin_step(job, "batch", "batch", job.start)
         for name, held in share.items():
             self.nodes[name].take(held)
         self.watch_limits(job)
@@ -276,16 +282,27 @@ class Cluster:
 
     def finish(self, job: Job, ended: Exit) -> None:
         """Take note that a job's processes are gone."""
+        if job.state != RUNNING and not job.completing:
+            return
         self._decide(job, ended)
         job.end = self.clock.now()
         job.completing, job.pid = False, 0
         job.max_rss = max(job.max_rss, ended.max_rss)
+        self._end_steps(job, ended)
         job.cpu_seconds += ended.cpu_seconds
         self.release(job)
         if job.ending:
             scheduling.queue_again(self, job)
         else:
             self.close(job)
+
+    def _end_steps(self, job: Job, ended: Exit) -> None:
+        for step in job.step_rows:
+            if step["end"] is None:
+                batch = step["name"] == "batch"
+                state, status = step_end(ended.status, oom=job.oom) if batch else ("CANCELLED", 9)
+                step.update(state=state, status=status, end=job.end)
+                step.update(max_rss=job.max_rss, cpu_seconds=ended.cpu_seconds)
 
     def release(self, job: Job) -> None:
         """Take back the nodes of a job; it keeps their names."""
@@ -302,8 +319,8 @@ class Cluster:
             job.state = COMPLETED if ended.status == 0 else FAILED
             if ended.status:
                 job.reason = "JobLaunchFailure" if ended.status & 0x7F else "NonZeroExitCode"
-        elif job.state == CANCELLED or job.ending:
-            job.status = 0
+        else:
+            job.status = ended.status
 
     def close(self, job: Job) -> None:
         """Make a job's end known, and forget it after the site's MinJobAge."""

@@ -18,9 +18,7 @@ _TARGET = re.compile(r"^(\d+)(?:_(\d+|\*))?(?:\+(\d+))?$")
 WAITS, MET, NEVER = "unfulfilled", "met", "failed"
 
 
-def parse(
-    text: str, known: Callable[[int], bool], *, refuse_unknown: bool
-) -> list[dict[str, Any]]:
+def parse(text: str, known: Callable[[int], bool], *, refuse_unknown: bool) -> list[dict[str, Any]]:
     """Return the dependencies of `afterok:1:2,singleton`, those on forgotten jobs left out.
 
     Args:

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 
     from hpc_flows.mock_cluster.clock import Clock
 
-_CONDITIONS = {"times", "skip", "every", "probability", "start", "for", "job", "name", "fired", "seen"}
+_CONDITIONS = {
+    "times",
+    "skip",
+    "every",
+    "probability",
+    "start",
+    "for",
+    "job",
+    "name",
+    "fired",
+    "seen",
+}
 _STATES = {"set_at"}
 
 #: Every kind with the options of its own.
@@ -142,7 +153,9 @@ class Faults:
         fault.seen, fault.fired = int(options.pop("seen", 0)), int(options.pop("fired", 0))
         return fault
 
-    def fire(self, kind: str, *, job: str | None = None, command: str | None = None) -> Fault | None:
+    def fire(
+        self, kind: str, *, job: str | None = None, command: str | None = None
+    ) -> Fault | None:
         """Let the first fitting fault of a kind take its chance; return it if it fires."""
         for fault in self.entries:
             if fault.kind == kind and self.fire_one(fault, job, command):

@@ -152,6 +152,8 @@ class Job:
     posted: bool = False
     run: int = 0
     output_late: float = 0.0
+    collapsed: bool = False
+    step_rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_array(self) -> bool:
@@ -176,7 +178,7 @@ class Job:
     @property
     def display_id(self) -> str:
         """The id as users write it: `351`, `351_3`, `351_[4-9%2]`."""
-        if self.array_id is None:
+        if self.array_id is None or self.collapsed:
             return str(self.id)
         if self.task is not None:
             return f"{self.array_id}_{self.task}"
@@ -185,7 +187,7 @@ class Job:
     @property
     def element_text(self) -> str:
         """The array element or the waiting elements with the throttle; empty for plain jobs."""
-        if self.array_id is None:
+        if self.array_id is None or self.collapsed:
             return ""
         if self.task is not None:
             return str(self.task)

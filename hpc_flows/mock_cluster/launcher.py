@@ -342,7 +342,7 @@ def _write_commands(where: MockPaths, options: StartOptions) -> None:
         py_compile.compile(str(package / source.name), quiet=2)
     where.bin.mkdir(exist_ok=True)
     site = load_site(options.profile)
-    known = {**{"message_timeout": site.timings.message_timeout}, **options.timings}
+    known = {"message_timeout": site.timings.message_timeout, **options.timings}
     # A connection that is refused is tried for one second less than one that is not answered.
     patience = max(float(known["message_timeout"]) - 1.0, 0.0)
     version = options.version or site.version
@@ -384,7 +384,7 @@ def _launch(where: MockPaths) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_"))}
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [source, env.get("PYTHONPATH", "")]))
     with where.log.open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -113,9 +113,7 @@ def has_features(spec: NodeSpec, wanted: str) -> bool:
     return any(all(name in spec.features for name in way.split("&")) for way in alternatives)
 
 
-def candidates(
-    request: Request, partition: PartitionSpec, nodes: dict[str, Node]
-) -> list[Node]:
+def candidates(request: Request, partition: PartitionSpec, nodes: dict[str, Node]) -> list[Node]:
     """Return the nodes of a partition that a request may use, the cheapest weight first."""
     chosen = [
         nodes[name]
@@ -226,9 +224,7 @@ def _share(
     return shares
 
 
-def _allocation(
-    request: Request, partition: PartitionSpec, node: Node, tasks: int
-) -> Allocation:
+def _allocation(request: Request, partition: PartitionSpec, node: Node, tasks: int) -> Allocation:
     cpus = node.spec.cpus if request.exclusive else tasks * request.cpus_per_task
     gpus = pick_gpus(node, request.gpus_per_node or request.gpus_total) or []
     memory = memory_for(request, partition, node.spec, cpus)

@@ -21,14 +21,18 @@ class Process(NamedTuple):
 def read(pid: int) -> Process | None:
     """Return one process, or None when it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - a hot path
+        with open(f"/proc/{pid}/stat", "rb") as stat:
             line = stat.read()
     except OSError:
         return None
     # The name in brackets may hold blanks and brackets; what follows the last one is fields 3 on.
     values = line[line.rindex(b")") + 2 :].split()
     return Process(
-        int(values[1]), int(values[3]), int(values[21]) * _PAGE_KIB, values[0].decode(), int(values[19])
+        int(values[1]),
+        int(values[3]),
+        int(values[21]) * _PAGE_KIB,
+        values[0].decode(),
+        int(values[19]),
     )
 
 

@@ -44,6 +44,8 @@ class ProcessRunner:
         self._by_pid: dict[int, Job] = {}
         self._adopted: set[int] = set()
         self._watching = False
+        #: The pids of srun commands by (job, step name).
+        self.step_pids: dict[tuple[int, str], int] = {}
         self.cluster: Cluster | None = None
         self.on_start: Callable[[Job], None] = lambda _job: None
 
@@ -110,7 +112,8 @@ class ProcessRunner:
             shutil.rmtree(self.folder(job), ignore_errors=True)
         rss = self._own_use(int(report["max_rss"]))
         limit = memory_limit(job)
-        if limit and rss > limit:
+        # Steps are weighed one by one: their memory does not end the job.
+        if limit and rss > limit and not job.steps:
             self._mark_oom(job)
         return Exit(int(report["status"]), rss, float(report["cpu"]))
 
@@ -174,7 +177,9 @@ class ProcessRunner:
                 _send(pid, number)
 
     def write_output(self, job: Job, text: str) -> None:
-        """Append a line of slurmstepd to a job's stderr."""
+        """Append a line of slurmstepd to a batch job's stderr."""
+        if not job.request.batch:
+            return
         plan = self._plan(job, self.folder(job))
         path = plan.stderr or plan.stdout
         try:
@@ -196,7 +201,7 @@ class ProcessRunner:
     def _watch(self) -> None:
         """Look once at the process table: memory of jobs, and supervisors that are gone."""
         self._watching = False
-        began = time.perf_counter()
+        began = time.process_time()
         table = processes.snapshot()
         children = processes.children_of(table)
         for pid, job in list(self._by_pid.items()):
@@ -204,16 +209,33 @@ class ProcessRunner:
             if pid in self._adopted and (process is None or process.state == "Z"):
                 self.ended(pid)
             elif process is not None:
-                self._weigh(job, [(p, table[p].rss) for p in processes.below(pid, children)])
-        self._watch_soon((time.perf_counter() - began) / _WATCH_SHARE)
+                tree = processes.below(pid, children)
+                self._weigh(job, {p: table[p].rss for p in tree}, children)
+        self._watch_soon((time.process_time() - began) / _WATCH_SHARE)
 
-    def _weigh(self, job: Job, sizes: list[tuple[int, int]]) -> None:
+    def _weigh(self, job: Job, sizes: dict[int, int], children: dict[int, list[int]]) -> None:
         """Note a job's memory, and kill its largest process when it holds too much."""
-        total = sum(size for _, size in sizes)
+        total = sum(sizes.values())
         job.max_rss = max(job.max_rss, total)
         limit = memory_limit(job)
-        if limit and total > limit:
-            self.out_of_memory(job, max(sizes, key=lambda entry: entry[1])[0])
+        if not limit or total <= limit:
+            return
+        victim = max(sizes, key=sizes.__getitem__)
+        for (number, name), root in self.step_pids.items():
+            if number == job.id and victim in processes.below(root, children):
+                self._step_out_of_memory(job, name)
+                self._each([victim], signal.SIGKILL)
+                return
+        self.out_of_memory(job, victim)
+
+    def _step_out_of_memory(self, job: Job, name: str) -> None:
+        """Mark a step; its job goes on, as it does with cgroups."""
+        for step in job.step_rows:
+            if step["name"] == name:
+                step["state"] = "OUT_OF_MEMORY"
+        node = next(iter(job.nodes), "")
+        text = _OOM_NOTICE.format(node=node, id=job.id).replace(".batch.", f".{name}.")
+        self.write_output(job, text)
 
     def out_of_memory(self, job: Job, pid: int | None = None) -> None:
         """Kill a process of a job (its script's largest child) as the memory limit would."""

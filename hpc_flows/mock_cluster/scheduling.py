@@ -154,9 +154,7 @@ def _find_place(
     if shape in state.refused:
         job.reason = "Priority"
         return None
-    nodes = [
-        node for node in candidates(job.request, partition, cluster.nodes) if node.usable
-    ]
+    nodes = [node for node in candidates(job.request, partition, cluster.nodes) if node.usable]
     free = [node for node in nodes if _may_backfill(cluster, state, job, node.spec.name)]
     share = place(job.request, partition, free)
     if share is not None:

@@ -51,12 +51,23 @@ class Service:
         self.runner = ProcessRunner(clock, state / "spool", self._plan)
         self.cluster = Cluster(site, clock, self.store, self.runner, self._lag)
         self.runner.cluster = self.cluster
+        self.interactive: dict[int, Callable[[], None]] = {}
+        self.runner.on_start = self._interactive_started
         self.cluster.on_start = lambda job: incidents.job_started(self, job)
         self.server = Server(clock, self.answer)
 
     def now(self) -> float:
         """Return seconds since 1970."""
         return self.clock.now()
+
+    def _interactive_started(self, job: Job) -> None:
+        """Tell the srun or salloc that waits for its nodes; it has none after a restart."""
+        waiting = self.interactive.pop(job.id, None)
+        if waiting is not None:
+            self.runner.track(job, adopted=True)
+            self.clock.call_in(0.0, waiting)
+        else:
+            self.clock.call_in(0.0, lambda: self.cluster.finish(job, restore.killed()))
 
     def _plan(self, job: Job, spool: Path) -> Plan:
         plan = make_plan(self.site, self.folder, job, spool)

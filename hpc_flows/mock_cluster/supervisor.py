@@ -27,7 +27,8 @@ EXIT_FILE = "exit.json"
 TASK_FILE = "task.pid"
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_OWN_FD = 3
-_ENOENT_STATUS = 2 << 8
+#: How a script ends whose interpreter is missing.
+_NOT_STARTED = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -89,8 +90,6 @@ def _run(plan: Plan) -> None:
         (plan.folder / TASK_FILE).write_text(str(child))
         status, max_rss, cpu = _wait(child)
         _kill_leftovers()
-    elif child == 0:
-        status = _ENOENT_STATUS
     _report(plan.folder, {"status": status, "max_rss": max_rss, "cpu": cpu, "at": time.time()})
     if hidden and os.fork() == 0:  # the job has ended; only its file is late
         time.sleep(plan.late)
@@ -104,7 +103,7 @@ def _hidden(path: str) -> str:
 
 
 def _spawn(plan: Plan, stdout: str) -> int | None:
-    """Start the script; 0 where its interpreter is missing, None where files are."""
+    """Start the script and return its pid, or None where its files cannot be opened."""
     os.umask(plan.umask)
     mode = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if plan.append else os.O_TRUNC | os.O_APPEND)
     try:
@@ -114,20 +113,28 @@ def _spawn(plan: Plan, stdout: str) -> int | None:
         stdin = os.open(plan.stdin, os.O_RDONLY)
     except OSError:
         return None
-    files = [(os.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate((stdin, out, err))]
-    resets = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE]
+    child = os.fork()
+    if child == 0:
+        try:
+            _become(plan, (stdin, out, err))
+        finally:
+            os._exit(_NOT_STARTED)
+    return child
+
+
+def _become(plan: Plan, files: tuple[int, int, int]) -> None:
+    """Turn into the batch script, in a session of its own."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    for to, fd in enumerate(files):
+        os.dup2(fd, to)
+    plan.environment["SLURM_TASK_PID"] = str(os.getpid())
     try:
-        return os.posix_spawn(
-            plan.argv[0],
-            plan.argv,
-            plan.environment,
-            file_actions=files,
-            setsid=True,
-            setsigdef=resets,
-        )
+        os.execve(plan.argv[0], plan.argv, plan.environment)  # noqa: S606 - no shell is wanted
     except OSError as error:
-        os.write(err, f"slurmstepd: error: execve(): {plan.argv[0]}: {error.strerror}\n".encode())
-        return 0
+        text = f"slurmstepd: error: execve(): {plan.argv[0]}: {error.strerror}\n"
+        os.write(2, text.encode())
 
 
 def _wait(child: int) -> tuple[int, int, float]:

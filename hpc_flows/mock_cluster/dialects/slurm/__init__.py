@@ -10,6 +10,7 @@ from hpc_flows.mock_cluster.dialects.slurm.scancel import scancel
 from hpc_flows.mock_cluster.dialects.slurm.scontrol import scontrol
 from hpc_flows.mock_cluster.dialects.slurm.sinfo import sinfo
 from hpc_flows.mock_cluster.dialects.slurm.squeue import squeue
+from hpc_flows.mock_cluster.dialects.slurm.srun import salloc, srun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 #: Every command by name.
 HANDLERS: dict[str, Callable[[Service, Call], None]] = {
     "sacct": sacct,
+    "salloc": salloc,
     "sbatch": sbatch,
     "scancel": scancel,
     "scontrol": scontrol,
     "sinfo": sinfo,
     "squeue": squeue,
+    "srun": srun,
 }

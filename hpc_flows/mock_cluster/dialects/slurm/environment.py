@@ -93,11 +93,10 @@ def job_environment(site: Site, mock_folder: Path, job: Job) -> dict[str, str]:
         SLURM_NODEID="0",
         SLURM_PRIO_PROCESS="0",
         SLURM_PROCID="0",
-        SLURM_TASK_PID="0",
         SLURM_TOPOLOGY_ADDR=node,
         SLURM_TOPOLOGY_ADDR_PATTERN="node",
     )
-    env.update(_gpu_variables(job))
+    env.update(gpu_variables(job))
     env.update(_array_variables(job))
     if job.restarts:
         env["SLURM_RESTART_COUNT"] = str(job.restarts)
@@ -195,7 +194,7 @@ def _asked_variables(site: Site, job: Job) -> dict[str, str]:
     return env
 
 
-def _gpu_variables(job: Job) -> dict[str, str]:
+def gpu_variables(job: Job) -> dict[str, str]:
     """Return the variables of the first node's GPUs, none where there are none."""
     held = next(iter(job.nodes.values()), None)
     if held is None or not held.gpus:

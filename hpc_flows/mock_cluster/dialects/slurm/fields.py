@@ -30,8 +30,11 @@ CODES = {
     "OUT_OF_MEMORY": "OOM",
     "COMPLETING": "CG",
     "CONFIGURING": "CF",
-    "REQUEUED": "RQ",
     "RESIZING": "RS",
+    "RESV_DEL_HOLD": "RD",
+    "REQUEUED": "RQ",
+    "REQUEUE_FED": "RF",
+    "REQUEUE_HOLD": "RH",
     "REVOKED": "RV",
     "SIGNALING": "SI",
     "SPECIAL_EXIT": "SE",
@@ -149,7 +152,7 @@ class View:
 
 
 def _or(text: str | None, missing: str) -> str:
-    return text if text else missing
+    return text or missing
 
 
 def _element(view: View) -> str:
@@ -224,6 +227,13 @@ FIELDS: dict[str, tuple[str, Callable[[View], str]]] = {
     "tres-alloc": ("TRES_ALLOC", lambda v: v.tres),
     "userid": ("USER", lambda v: str(v.job.request.uid)),
     "username": ("USER", lambda v: v.job.request.user),
+    "coresspec": ("CORE_SPEC", lambda _v: "N/A"),
+    "contiguous": ("CONTIGUOUS", lambda _v: "0"),
+    "excnodes": ("EXC_NODES", lambda v: compress_hosts(v.job.request.exclude)),
+    "mintmpdisk": ("MIN_TMP_DISK", lambda _v: "0"),
+    "oversubscribe": ("OVER_SUBSCRIBE", lambda v: "NO" if v.job.request.exclusive else "OK"),
+    "reservation": ("RESERVATION", lambda _v: "(null)"),
+    "sct": ("S:C:T", lambda _v: "*:*:*"),
     "wckey": ("WCKEY", lambda _v: "(null)"),
     "workdir": ("WORK_DIR", lambda v: v.job.request.workdir),
 }
@@ -267,7 +277,15 @@ LETTERS = {
     "U": "userid",
     "V": "submittime",
     "W": "licenses",
+    "d": "mintmpdisk",
+    "h": "oversubscribe",
+    "O": "contiguous",
+    "v": "reservation",
+    "w": "wckey",
+    "x": "excnodes",
+    "X": "coresspec",
     "y": "nice",
+    "z": "sct",
     "Y": "schednodes",
     "Z": "workdir",
 }

@@ -143,5 +143,7 @@ class Parser:
             return
 
     def _fail(self, text: str) -> None:
-        hint = f'Try "{self._command} --help" for more information'
-        raise UsageError(f"{self._command}: {text}\n{hint}\n", self._status)
+        hint = f'Try "{self._command} --help" for more information\n'
+        if self._command == "sacct":
+            hint = ""  # the only one that does not say it
+        raise UsageError(f"{self._command}: {text}\n{hint}", self._status)

@@ -259,8 +259,16 @@ class _Builder:
             return None
         if not text.isdecimal() or int(text) < 1:
             message = f'{self._command}: error: Invalid numeric value "{text}" for --{option}.\n'
-            raise UsageError(message, 255)
+            raise UsageError(message)
         return int(text)
+
+    def _choice(self, option: str, choices: dict[str, bool]) -> bool:
+        text = self._given.get(option)
+        if text is None:
+            return False
+        if text.lower() not in choices:
+            raise self._bad(option)
+        return choices[text.lower()]
 
     def identity(self) -> None:
         given, request = self._given, self._request
@@ -270,7 +278,7 @@ class _Builder:
         request.comment, request.licenses = given.get("comment"), given.get("licenses") or ""
         request.reservation = given.get("reservation") or ""
         request.dependency = given.get("dependency") or ""
-        request.kill_invalid = (given.get("kill-on-invalid-dep") or "").lower() in {"yes", "y"}
+        request.kill_invalid = self._choice("kill-on-invalid-dep", {"yes": True, "no": False})
         request.hold = given.has("hold")
         request.no_kill = given.has("no-kill") and given.get("no-kill") != "off"
         nice = given.get("nice")
@@ -278,7 +286,8 @@ class _Builder:
             request.nice = int(nice or 100)
         request.array = given.get("array")
         request.export = given.get("export")
-        request.append = given.get("open-mode") in {"a", "append"}
+        modes = {"a": True, "append": True, "t": False, "truncate": False}
+        request.append = self._choice("open-mode", modes)
         request.stdout, request.stderr = given.get("output"), given.get("error")
         request.stdin = given.get("input") or "/dev/null"
         request.exclusive = given.has("exclusive")
@@ -301,14 +310,21 @@ class _Builder:
 
     def _nodes(self, text: str) -> None:
         match = re.match(r"^(\d+)(?:-(\d+))?$", text)
-        if match is None or int(match[1]) < 1 or (match[2] and int(match[2]) < int(match[1])):
-            message = f'{self._command}: error: invalid number of nodes (-N {text})\n'
+        if match is None:
+            message = f'{self._command}: error: "{text}" is not a valid node count\n'
             raise UsageError(message, 255)
+        least, most = int(match[1]), int(match[2] or match[1])
+        if most < least:
+            text = f"Maximum node count {most} is less than minimum node count {least}"
+            raise UsageError(f"{self._command}: error: {text}\n", 255)
         request = self._request
-        request.asked_nodes = True
-        request.min_nodes, request.max_nodes = int(match[1]), int(match[2] or match[1])
+        request.asked_nodes = least > 0
+        request.min_nodes, request.max_nodes = max(least, 1), most or None
 
     def memory(self) -> None:
+        if {"mem", "mem-per-cpu"} <= self._given.values.keys():
+            rivals = "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive."
+            raise UsageError(f"{self._command}: fatal: {rivals}\n")
         for option, name in (("mem", "mem_per_node"), ("mem-per-cpu", "mem_per_cpu")):
             text = self._given.get(option)
             if text is None:

@@ -14,7 +14,6 @@ from hpc_flows.mock_cluster.dialects.slurm.sacct_fields import (
     ALL_FIELDS,
     DEFAULT_FIELDS,
     FIELDS,
-    Line,
     lines_of,
 )
 from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse_clusters, user_name
@@ -120,10 +119,8 @@ def sacct(service: Service, call: Call) -> None:
 
 
 def _help_format() -> str:
-    lines = []
-    for start in range(0, len(ALL_FIELDS), 4):
-        lines.append(" ".join(name.ljust(19) for name in ALL_FIELDS[start : start + 4]) + "\n")
-    return "".join(lines)
+    rows = [ALL_FIELDS[start : start + 4] for start in range(0, len(ALL_FIELDS), 4)]
+    return "".join(" ".join(name.ljust(19) for name in row) + "\n" for row in rows)
 
 
 # -- which rows
@@ -135,7 +132,7 @@ def _select(service: Service, call: Call, given: Parsed) -> list[Row]:
     for row in rows:
         common = service.cluster.jobs.get(row.job)
         if row.array_id is not None and row.task is None and common is not None:
-            row.waiting = common.element_text if common.is_common else row.waiting
+            row.waiting = common.element_text if common.is_common else ""
     tests = _filters(service, call, given)
     return [row for row in sorted(rows, key=_order) if all(test(row) for test in tests)]
 
@@ -188,7 +185,7 @@ def _by_ids(text: str) -> Callable[[Row], bool]:
     for part in split_list(text):
         match = _JOB_ID.match(part)
         if match is None:
-            message = f"sacct: error: Invalid job id: {part}\nsacct: fatal: Bad job/step specified: {part}\n"
+            message = f"sacct: fatal: Bad job/step specified: {part}\n"
             raise UsageError(message)
         number = int(match[1])
         if match[2] is None:
@@ -204,9 +201,7 @@ def _by_ids(text: str) -> Callable[[Row], bool]:
             return False
         if (row.array_id, None) in wanted:
             return True
-        if row.task is not None:
-            return (row.array_id, row.task) in wanted
-        return any((row.array_id, task) in wanted for task in row_elements(row))
+        return row.task is not None and (row.array_id, row.task) in wanted
 
     return test
 
@@ -218,18 +213,12 @@ def words_elements(text: str) -> list[int]:
     return parse_elements(text)
 
 
-def row_elements(row: Row) -> list[int]:
-    """Return the waiting elements of an array's common row."""
-    text = row.waiting.partition("%")[0]
-    return words_elements(text) if text else []
-
-
 def _by_state(names: list[str]) -> Callable[[Row], bool]:
     codes = {code: name for name, code in CODES.items()}
     wanted = {codes.get(name.upper(), name.upper()) for name in names}
-    for state in wanted:
-        if state not in CODES:
-            message = f"sacct: fatal: unrecognized job state value {state}\n"
+    for name in names:
+        if codes.get(name.upper(), name.upper()) not in CODES:
+            message = f"sacct: fatal: unrecognized job state value '{name}'\n"
             raise UsageError(message)
     return lambda row: row.state in wanted
 
@@ -337,7 +326,9 @@ def _padded(given: Parsed, columns: list[tuple[str, int | None]], body: list[lis
     widths = [width or _WIDTHS.get(name, 10) for name, width in columns]
     lines = []
     if not given.has("noheader"):
-        lines.append([_fit(name, width, name) for (name, _), width in zip(columns, widths, strict=True)])
+        lines.append(
+            [_fit(name, width, name) for (name, _), width in zip(columns, widths, strict=True)]
+        )
         lines.append(["-" * abs(width) for width in widths])
     for cells in body:
         names = [name for name, _ in columns]

@@ -50,7 +50,12 @@ def sbatch(service: Service, call: Call) -> None:
     if given.has("wrap"):
         if given.operands:
             _complain("Script arguments not permitted with --wrap option")
-        _submit(service, call, given, f"#!/bin/sh\n# This script was created by sbatch by --wrap.\n\n{given.get('wrap')}\n")
+        _submit(
+            service,
+            call,
+            given,
+            f"#!/bin/sh\n# This script was created by sbatch by --wrap.\n\n{given.get('wrap')}\n",
+        )
     elif given.operands:
         path, script = _read_script(call, given.operands[0])
         _submit(service, call, given, script, path)
@@ -124,9 +129,7 @@ def directives(script: str) -> Parsed:
 
 def _submit(service: Service, call: Call, given: Parsed, script: str, path: str = "") -> None:
     """Join the three sources of options, check, and queue."""
-    options = requests.overlay(
-        directives(script), requests.variables(call.env, "SBATCH_"), given
-    )
+    options = requests.overlay(directives(script), requests.variables(call.env, "SBATCH_"), given)
     request = requests.build(call, "sbatch", options, user_name(call.uid), service.now())
     fallback = os.path.basename(path) or ("wrap" if given.has("wrap") else "sbatch")
     name = options.get("job-name")
@@ -139,7 +142,7 @@ def _submit(service: Service, call: Call, given: Parsed, script: str, path: str 
         service.site.requeue and not options.has("no-requeue")
     )
     if options.has("test-only"):
-        _try_only(service, call, request)
+        try_only(service, call, request)
         return
     _queue(service, call, request, options)
 
@@ -174,7 +177,9 @@ def _wait_for_room(service: Service, call: Call, request: Request, options: Pars
         if call.fileno() < 0:
             return
         if not service.cluster.is_full() and not service.faults.active("max_job_count"):
-            service.guard(call, lambda: _answer(service, call, service.cluster.submit(request), options))
+            service.guard(
+                call, lambda: _answer(service, call, service.cluster.submit(request), options)
+            )
         elif service.now() > give_up:
             call.err(f"{_BEGINNINGS['sbatch']}Resource temporarily unavailable\n")
             call.finish(1)
@@ -235,12 +240,14 @@ def refuse(service: Service, call: Call, command: str, refusal: RefusedError) ->
     call.finish(1)
 
 
-def _try_only(service: Service, call: Call, request: Request) -> None:
+def try_only(service: Service, call: Call, request: Request) -> None:
     """Say when a job could start (`--test-only`); that uses up an id."""
     cluster = service.cluster
     try:
         admission.check(service.site, request, inside_job=False)
     except RefusedError as refusal:
+        for note in refusal.notes:
+            call.err(f"{call.command}: error: {note}\n")
         call.err(f"allocation failure: {refusal.text}\n")
         call.finish(1)
         return
@@ -253,7 +260,7 @@ def _try_only(service: Service, call: Call, request: Request) -> None:
     with words.zone_of(call.env):
         when = words.show_time(start, call.env)
     call.err(
-        f"sbatch: Job {job.id} to start at {when} using {request.cpus} processors on nodes "
+        f"{call.command}: Job {job.id} to start at {when} using {request.cpus} processors on nodes "
         f"{compress_hosts(share)} in partition {request.partition}\n"
     )
     call.finish()

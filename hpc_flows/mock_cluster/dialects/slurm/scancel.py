@@ -10,7 +10,7 @@ from hpc_flows.mock_cluster.dialects.slurm.fields import CODES
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, Parser, UsageError, options_of
 from hpc_flows.mock_cluster.dialects.slurm.requests import signal_number
 from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse_clusters, user_name
-from hpc_flows.mock_cluster.hostlist import parse_elements, split_list
+from hpc_flows.mock_cluster.hostlist import parse_elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +94,12 @@ def _action(service: Service, call: Call, given: Parsed) -> Callable[[Job], None
     """
     text = given.get("signal")
     if text is None:
+        if given.has("name"):
+            return lambda job: actions.collapse(service.cluster, job, call.uid)
         return lambda job: actions.cancel(service.cluster, job, call.uid)
     number = signal_number(text)
     if number is None:
-        raise UsageError(f"scancel: error: Unknown job signal: {text}\n")
+        raise UsageError(f"Unknown job signal: {text}\n")
     batch, full = given.has("batch"), given.has("full")
     if number == signal_number("KILL") and not batch:
         return lambda job: actions.cancel(service.cluster, job, call.uid)
@@ -128,11 +130,9 @@ def _equals(attribute: str, wanted: list[str]) -> Callable[[Job], bool]:
     return lambda job: getattr(job.request, attribute) in wanted
 
 
-def _by_targets(
-    service: Service, call: Call, given: Parsed, action: Callable[[Job], None]
-) -> int:
+def _by_targets(service: Service, call: Call, given: Parsed, action: Callable[[Job], None]) -> int:
     status = 0
-    for target in split_list(",".join(given.operands)):
+    for target in given.operands:
         match = _TARGET.match(target)
         if match is None:
             continue
@@ -147,6 +147,11 @@ def _by_targets(
                 _one_element(service, call, (number, element), action)
         else:
             for job in records:
+                if given.has("verbose"):
+                    call.err(f"scancel: Terminating job {target}\n")
+                if given.has("verbose") and job.ended:
+                    text = f"Kill job error on job id {target}: {actions.ALREADY_ENDED}"
+                    call.err(f"scancel: error: {text}\n")
                 action(job)
     return status
 
@@ -195,5 +200,6 @@ def _records_of(service: Service, text: str) -> list[Job]:
     records = service.cluster.records(int(match[1]))
     if match[2] is None:
         return records
-    wanted = parse_elements(match[2].strip("[]"))
-    return [job for job in records if job.task in wanted]
+    wanted = set(parse_elements(match[2].strip("[]")))
+    # With a filter, one waiting element stands for the whole waiting record (seen on 22.05).
+    return [job for job in records if job.task in wanted or wanted & set(job.waiting)]

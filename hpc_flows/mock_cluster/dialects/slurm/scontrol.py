@@ -61,7 +61,7 @@ def scontrol(service: Service, call: Call) -> None:
         call.finish(handler(service, call, rest, given.has("oneliner")))
 
 
-def _ping(service: Service, call: Call, _rest: list[str], _one: bool) -> int:  # noqa: FBT001 - one signature for all verbs
+def _ping(_service: Service, call: Call, _rest: list[str], _one: bool) -> int:  # noqa: FBT001 - one signature for all verbs
     call.out("Slurmctld(primary) at login is UP\n")
     return 0
 
@@ -97,6 +97,10 @@ def _show_job(service: Service, call: Call, names: list[str], one_line: bool) ->
             call.out(show.job_text(View(service.cluster, job, call.env), one_line=one_line))
         return 0
     jobs = [job for name in split_list(",".join(names)) for job in _find(service, name)]
+    number = names[0].partition("_")[0]
+    if not jobs and "_" in names[0] and number.isdecimal() and service.cluster.knows(int(number)):
+        call.out(f"Job {names[0]} not found\n")
+        return 1
     if not jobs:
         call.err(f"slurm_load_jobs error: {BAD_JOB}\n")
         return 1
@@ -153,12 +157,10 @@ def _show_config(service: Service, call: Call, _names: list[str], _one: bool) ->
 # -- changing
 
 
-def _each_job(
-    service: Service, call: Call, names: list[str], act: Callable[[Job], None]
-) -> int:
+def _each_job(service: Service, call: Call, names: list[str], act: Callable[[Job], None]) -> int:
     """Do something to every named job; print what the controller will not do."""
     if not names:
-        raise UsageError("too few arguments for keyword\n")
+        raise UsageError(f"too few arguments for keyword:{call.argv[0]}\n")
     status = 0
     for name in split_list(",".join(names)):
         jobs = _find(service, name.removeprefix("jobid=").removeprefix("job="))
@@ -169,7 +171,8 @@ def _each_job(
             try:
                 act(_own(service, job))
             except actions.ActionError as error:
-                call.err(f"{error} for job {name}\n")
+                shown = name if not job.is_common else f"{job.array_id}_{job.element_text}"
+                call.err(f"{error} for job {shown}\n")
                 status = 1
     return status
 
@@ -185,16 +188,26 @@ def _own(service: Service, job: Job) -> Job:
 
 
 def _hold(service: Service, call: Call, rest: list[str], _one: bool) -> int:  # noqa: FBT001 - as above
-    return _each_job(service, call, rest, lambda job: actions.hold(service.cluster, job, call.uid))
+    status = _each_job(
+        service, call, rest, lambda job: actions.hold(service.cluster, job, call.uid)
+    )
+    return _suspend_error(service, call, rest, status)
+
+
+def _suspend_error(service: Service, call: Call, names: list[str], status: int) -> int:
+    """Print the second line that hold and release have for an error."""
+    if status:
+        known = any(_find(service, name) for name in split_list(",".join(names)))
+        text = actions.NOT_PERMITTED if known else BAD_JOB
+        call.err(f"slurm_suspend error: {text}\n")
+    return status
 
 
 def _release(service: Service, call: Call, rest: list[str], _one: bool) -> int:  # noqa: FBT001 - as above
     status = _each_job(
         service, call, rest, lambda job: actions.release(service.cluster, job, call.uid)
     )
-    if status:
-        call.err(f"slurm_suspend error: {actions.NOT_PERMITTED}\n")
-    return status
+    return _suspend_error(service, call, rest, status)
 
 
 def _requeue(service: Service, call: Call, rest: list[str], _one: bool) -> int:  # noqa: FBT001 - as above
@@ -205,7 +218,10 @@ def _requeue(service: Service, call: Call, rest: list[str], _one: bool) -> int: 
 
 def _requeuehold(service: Service, call: Call, rest: list[str], _one: bool) -> int:  # noqa: FBT001 - as above
     return _each_job(
-        service, call, rest, lambda job: actions.requeue(service.cluster, job, call.uid, hold_it=True)
+        service,
+        call,
+        rest,
+        lambda job: actions.requeue(service.cluster, job, call.uid, hold_it=True),
     )
 
 
@@ -222,11 +238,15 @@ def _update(service: Service, call: Call, rest: list[str], _one: bool) -> int:  
     pairs = {key.lower(): value for key, _, value in (word.partition("=") for word in rest)}
     if "nodename" in pairs:
         return _update_node(service, pairs)
-    if "partitionname" in pairs or "partition" in pairs and "jobid" not in pairs:
+    if "partitionname" in pairs or ("partition" in pairs and "jobid" not in pairs):
         return _update_partition(service, call, pairs)
     name = pairs.pop("jobid", None) or pairs.pop("job", None)
     if name is None:
-        raise UsageError("No valid entity in update command\n")
+        raise UsageError(
+            "No valid entity in update command\n"
+            'Input line must include "NodeName", "PartitionName", "Reservation", "JobId", or '
+            '"SlurmctldDebug"\n'
+        )
     return _each_job(service, call, [name], lambda job: _change(service, call, job, pairs))
 
 

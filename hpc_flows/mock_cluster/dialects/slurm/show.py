@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from hpc_flows.mock_cluster.dialects.slurm import words
 from hpc_flows.mock_cluster.dialects.slurm.environment import output_paths
-from hpc_flows.mock_cluster.dialects.slurm.fields import View
 from hpc_flows.mock_cluster.dialects.slurm.sacct_fields import show_exit
 from hpc_flows.mock_cluster.hostlist import compress_hosts
 
 if TYPE_CHECKING:
+    from hpc_flows.mock_cluster.dialects.slurm.fields import View
     from hpc_flows.mock_cluster.placement import Node
     from hpc_flows.mock_cluster.service import Service
     from hpc_flows.mock_cluster.sites import PartitionSpec
@@ -41,11 +41,15 @@ def _job_head(view: View) -> _Lines:
     return [
         f"JobId={job.id}{array} JobName={request.name}",
         f"UserId={request.user}({request.uid}) GroupId={request.user}({request.gid}) MCS_label=N/A",
-        f"Priority={job.priority} Nice={request.nice} "
-        f"Account={request.account or '(null)'} QOS={request.qos or '(null)'}",
+        (
+            f"Priority={job.priority} Nice={request.nice} "
+            f"Account={request.account or '(null)'} QOS={request.qos or '(null)'}"
+        ),
         f"JobState={view.state} Reason={job.reason.replace(' ', '_')} Dependency={view.dependency}",
-        f"Requeue={int(request.requeue)} Restarts={job.restarts} "
-        f"BatchFlag={int(request.batch)} Reboot=0 ExitCode={show_exit(job.status)}",
+        (
+            f"Requeue={int(request.requeue)} Restarts={job.restarts} "
+            f"BatchFlag={int(request.batch)} Reboot=0 ExitCode={show_exit(job.status)}"
+        ),
     ]
 
 
@@ -55,14 +59,19 @@ def _job_times(view: View) -> _Lines:
     scheduler = "Main" if job.last_eval else "Main:*"
     limit = words.show_limit(job.time_limit)
     deadline = view.time(job.request.deadline, "N/A")
+    looked = view.time(job.last_eval, "Unknown")
     return [
         f"RunTime={words.show_long(view.used)} TimeLimit={limit} TimeMin=N/A",
         f"SubmitTime={view.time(job.submit)} EligibleTime={view.time(job.eligible, 'Unknown')}",
         f"AccrueTime={view.time(accrue, 'Unknown')}",
-        f"StartTime={view.time(job.start or job.begin, 'Unknown')} "
-        f"EndTime={view.time(view.end, 'Unknown')} Deadline={deadline}",
-        f"SuspendTime=None SecsPreSuspend=0 LastSchedEval={view.time(job.last_eval, 'Unknown')} "
-        f"Scheduler={scheduler}",
+        (
+            f"StartTime={view.time(job.start or job.begin, 'Unknown')} "
+            f"EndTime={view.time(view.end, 'Unknown')} Deadline={deadline}"
+        ),
+        (
+            f"SuspendTime=None SecsPreSuspend=0 LastSchedEval={looked} "
+            f"Scheduler={scheduler}"
+        ),
     ]
 
 
@@ -70,21 +79,26 @@ def _job_place(view: View) -> _Lines:
     job, request = view.job, view.job.request
     batch = f" BatchHost={next(iter(job.nodes))}" if job.nodes else ""
     tasks_per_node = request.tasks_per_node or 0
-    lines = [
+    return [
         f"Partition={request.partition} AllocNode:Sid={request.submit_host}:{request.sid}",
-        f"ReqNodeList={compress_hosts(request.nodelist) or '(null)'} "
-        f"ExcNodeList={compress_hosts(request.exclude) or '(null)'}",
+        (
+            f"ReqNodeList={compress_hosts(request.nodelist) or '(null)'} "
+            f"ExcNodeList={compress_hosts(request.exclude) or '(null)'}"
+        ),
         f"NodeList={view.nodes}" + (batch and f"\n   {batch.strip()}"),
-        f"NumNodes={view.node_count} NumCPUs={view.cpus} NumTasks={request.ntasks} "
-        f"CPUs/Task={request.cpus_per_task} ReqB:S:C:T=0:0:*:*",
+        (
+            f"NumNodes={view.node_count} NumCPUs={view.cpus} NumTasks={request.ntasks} "
+            f"CPUs/Task={request.cpus_per_task} ReqB:S:C:T=0:0:*:*"
+        ),
         f"TRES={view.tres}",
         f"Socks/Node=* NtasksPerN:B:S:C={tasks_per_node}:0:*:* CoreSpec=*",
         f"MinCPUsNode={request.cpus_per_task} {_memory_word(view)}={view.memory} MinTmpDiskNode=0",
         f"Features={request.features or '(null)'} DelayBoot=00:00:00",
-        f"OverSubscribe={'NO' if request.exclusive else 'OK'} Contiguous=0 "
-        f"Licenses={request.licenses or '(null)'} Network=(null)",
+        (
+            f"OverSubscribe={'NO' if request.exclusive else 'OK'} Contiguous=0 "
+            f"Licenses={request.licenses or '(null)'} Network=(null)"
+        ),
     ]
-    return lines
 
 
 def _memory_word(view: View) -> str:
@@ -138,8 +152,10 @@ def partition_lines(service: Service, spec: PartitionSpec) -> _Lines:
         "AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL",
         f"AllocNodes=ALL Default={'YES' if spec.default else 'NO'} QoS=N/A",
         f"DefaultTime={default} DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO",
-        f"MaxNodes={most_nodes} MaxTime={words.show_limit(spec.max_time)} "
-        f"MinNodes={spec.min_nodes} LLN=NO MaxCPUsPerNode={most_cpus}",
+        (
+            f"MaxNodes={most_nodes} MaxTime={words.show_limit(spec.max_time)} "
+            f"MinNodes={spec.min_nodes} LLN=NO MaxCPUsPerNode={most_cpus}"
+        ),
         f"Nodes={compress_hosts(spec.nodes)}",
         f"PriorityJobFactor=1 PriorityTier={spec.tier} RootOnly=NO ReqResv=NO OverSubscribe=NO",
         f"OverTimeLimit=NONE PreemptMode={'REQUEUE' if spec.preempt else 'OFF'}",
@@ -164,10 +180,14 @@ def node_lines(service: Service, node: Node) -> _Lines:
         f"Gres={spec.gres or '(null)'}",
         f"NodeAddr=127.0.0.1 NodeHostName={spec.name} Version={service.site.version}",
         "OS=Linux 6.1.0-amd64 #1 SMP PREEMPT_DYNAMIC ",
-        f"RealMemory={spec.memory} AllocMem={spec.memory - node.free_memory} "
-        f"FreeMem={node.free_memory} Sockets={sockets} Boards=1",
-        f"State={node.state} ThreadsPerCore=1 TmpDisk=0 Weight={spec.weight} Owner=N/A "
-        "MCS_label=N/A",
+        (
+            f"RealMemory={spec.memory} AllocMem={spec.memory - node.free_memory} "
+            f"FreeMem={node.free_memory} Sockets={sockets} Boards=1"
+        ),
+        (
+            f"State={node.state} ThreadsPerCore=1 TmpDisk=0 Weight={spec.weight} Owner=N/A "
+            "MCS_label=N/A"
+        ),
         f"Partitions={partitions} ",
         "BootTime=None SlurmdStartTime=None",
         "LastBusyTime=None",

@@ -108,6 +108,22 @@ def _cpus(group: Group) -> str:
     return f"{used}/{total - used - out}/{out}/{total}"
 
 
+def _limit(minutes: int | None) -> str:
+    return "infinite" if minutes is None else words.show_short_limit(minutes)
+
+
+def _job_size(partition: PartitionSpec) -> str:
+    least = max(partition.min_nodes, 1)
+    most = "infinite" if partition.max_nodes is None else str(partition.max_nodes)
+    return most if most == str(least) else f"{least}-{most}"
+
+
+def _node_counts(group: Group) -> str:
+    used = sum(1 for node in group.nodes if node.used_cpus)
+    out = sum(1 for node in group.nodes if not node.usable and not node.used_cpus)
+    return f"{used}/{len(group.nodes) - used - out}/{out}/{len(group.nodes)}"
+
+
 _FIELDS: dict[str, tuple[str, Callable[[Group], str]]] = {
     "a": ("AVAIL", lambda g: "up" if g.partition.state == "UP" else g.partition.state.lower()),
     "c": ("CPUS", lambda g: _spread([n.spec.cpus for n in g.nodes])),
@@ -124,27 +140,16 @@ _FIELDS: dict[str, tuple[str, Callable[[Group], str]]] = {
     "O": ("CPU_LOAD", lambda _g: "0.00"),
     "P": ("PARTITION", lambda g: g.partition.name + ("*" if g.partition.default else "")),
     "R": ("PARTITION", lambda g: g.partition.name),
-    "s": ("JOB_SIZE", lambda g: f"{max(g.partition.min_nodes, 1)}-{_most(g.partition)}"),
+    "g": ("GROUPS", lambda _g: "all"),
+    "h": ("OVERSUBS", lambda _g: "NO"),
+    "r": ("ROOT", lambda _g: "no"),
+    "s": ("JOB_SIZE", lambda g: _job_size(g.partition)),
     "t": ("STATE", lambda g: g.short_state),
     "T": ("STATE", lambda g: g.long_state),
     "w": ("WEIGHT", lambda g: _spread([n.spec.weight for n in g.nodes])),
     "E": ("REASON", lambda g: (g.first.reason if g.nodes else "") or "none"),
-    "F": ("NODES(A/I/O/T)", lambda g: _node_counts(g)),
+    "F": ("NODES(A/I/O/T)", _node_counts),
 }
-
-
-def _limit(minutes: int | None) -> str:
-    return "infinite" if minutes is None else words.show_short_limit(minutes)
-
-
-def _most(partition: PartitionSpec) -> str:
-    return "infinite" if partition.max_nodes is None else str(partition.max_nodes)
-
-
-def _node_counts(group: Group) -> str:
-    used = sum(1 for node in group.nodes if node.used_cpus)
-    out = sum(1 for node in group.nodes if not node.usable and not node.used_cpus)
-    return f"{used}/{len(group.nodes) - used - out}/{out}/{len(group.nodes)}"
 
 
 def sinfo(service: Service, call: Call) -> None:
@@ -159,6 +164,8 @@ def sinfo(service: Service, call: Call) -> None:
         if given.has("list-reasons"):
             call.out(_reasons(service, call, given))
         else:
+            if given.has("long") and not given.has("noheader"):
+                call.out(words.show_date(service.now()) + "\n")
             call.out(_table(service, given, call.env))
     call.finish()
 
@@ -203,10 +210,13 @@ def _table(service: Service, given: Parsed, env: dict[str, str]) -> str:
     shown = [name for name in names if not wanted or name.rstrip("*") in wanted]
     width = max([len("PARTITION"), *(len(name) for name in shown)])
     if given.has("Node"):
-        default = f"%{max(len('NODELIST'), 8)}N %.6D %{width}P %6t"
+        nodes = max([9, *(len(name) for name in service.site.nodes)])
+        default = f"%{nodes}N %.6D %.{width}P %6t"
     else:
         default = f"%{width}P %.5a %.10l %.6D %.6t %N"
     form = given.get("format") or env.get("SINFO_FORMAT") or default
+    if given.has("long") and not given.has("Node") and not given.has("format"):
+        form = f"%{width}P %.5a %.10l %.10s %.4r %.8h %.10g %.6D %.11T %N"
     if given.has("summarize") and not given.has("format"):
         form = f"%{width}P %.5a %.10l %.16F %N"
     pieces = _pieces(form)
@@ -246,7 +256,9 @@ def _cell(letter: str, width: int, *, right: bool) -> Callable[[Group | None], s
 
 
 def _reasons(service: Service, call: Call, given: Parsed) -> str:
-    lines = [] if given.has("noheader") else [f"{'REASON':<20} {'USER':<9} {'TIMESTAMP':<19} NODELIST"]
+    lines = (
+        [] if given.has("noheader") else [f"{'REASON':<20} {'USER':<9} {'TIMESTAMP':<19} NODELIST"]
+    )
     for node in service.cluster.nodes.values():
         if node.reason:
             when = words.show_time(node.reason_time, call.env)

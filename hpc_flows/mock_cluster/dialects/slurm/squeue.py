@@ -99,10 +99,7 @@ def _joined_job_option(argv: list[str]) -> list[str]:
     """Join `-j 5` and `--jobs 5` to one word: the value is optional, but may stand apart."""
     joined: list[str] = []
     for word in argv:
-        previous = joined[-1] if joined else ""
-        if previous in {"-j", "--job", "--jobs"} and word[:1].isdigit():
-            joined[-1] = f"--jobs={word}"
-        elif previous in {"-j", "--job", "--jobs"} and not word.startswith("-"):
+        if joined and joined[-1] in {"-j", "--job", "--jobs"} and not word.startswith("-"):
             joined[-1] = f"--jobs={word}"
         else:
             joined.append(word)
@@ -160,9 +157,9 @@ def wanted_states(text: str | None) -> set[str] | None:
             return set()
         state = names.get(upper, upper)
         if state not in CODES:
-            known = ",".join(sorted(CODES))
-            message = f"squeue: error: Invalid job state specified: {word}\n"
-            raise UsageError(message + f"squeue: error: Valid job states include: {known}\n")
+            known = ",".join(CODES)
+            lines = [f"Invalid job state specified: {word}", f"Valid job states include: {known}"]
+            raise UsageError("".join(f"squeue: error: {line}\n" for line in lines) + "\n")
         states.add(state)
     return states
 
@@ -248,11 +245,15 @@ def _sort_key(letter: str) -> Callable[[Job], tuple[float, str]]:
 
 
 def _table(service: Service, call: Call, given: Parsed, jobs: list[Job]) -> str:
-    long_form = given.get("Format") or ("" if given.has("format") else call.env.get("SQUEUE_FORMAT2"))
+    long_form = given.get("Format")
+    if long_form is None and not given.has("format"):
+        long_form = call.env.get("SQUEUE_FORMAT2")
     columns = _long_columns(long_form) if long_form else _columns(_format(call, given))
     if given.has("array") or call.env.get("SQUEUE_ARRAY"):
         jobs = [single for job in jobs for single in _elements(job)]
     lines = []
+    if given.has("long") and not given.has("noheader"):
+        lines.append(words.show_date(service.now()))
     if not given.has("noheader"):
         lines.append("".join(column(None) for column in columns))
     for job in jobs:
@@ -262,7 +263,9 @@ def _table(service: Service, call: Call, given: Parsed, jobs: list[Job]) -> str:
 
 
 def _elements(job: Job) -> list[Job]:
-    return [as_element(job, e) for e in job.waiting] if job.is_common else [job]
+    if not job.is_common or job.collapsed:
+        return [job]
+    return [as_element(job, element) for element in job.waiting]
 
 
 def _format(call: Call, given: Parsed) -> str:
@@ -301,7 +304,8 @@ def _long_columns(text: str) -> list[Callable[[View | None], str]]:
         name, colon, size = part.partition(":")
         right = size.startswith(".")
         digits = re.match(r"\.?(\d*)(.*)$", size)
-        width = int(digits[1]) if digits and digits[1] else 20
+        # `Name` is 20 wide, `Name:30` is 30, and `Name:SUFFIX` is as wide as its value.
+        width = int(digits[1]) if digits and digits[1] else 0 if colon else 20
         if name.lower() not in FIELDS:
             message = f"squeue: error: Invalid job format specification: {name}\n"
             raise UsageError(message)

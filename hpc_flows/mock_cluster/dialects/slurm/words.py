@@ -126,6 +126,11 @@ def show_time(epoch: float | None, env: dict[str, str], missing: str = "Unknown"
     return time.strftime(form, time.localtime(int(epoch)))
 
 
+def show_date(epoch: float) -> str:
+    """Return the line that squeue and sinfo print above a long table."""
+    return time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(epoch))
+
+
 def parse_time(text: str, now: float) -> float | None:
     """Return seconds since 1970 of `now+1hour`, a date, a time of day; None where it is none."""
     if text.startswith("now"):
