@@ -67,7 +67,6 @@ def _hold_all(options: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
             env=base,
             prefect={**base, **server.settings()},
             prefect_alone={**base, **server.default_settings()},
-            peers_env=base,
         )
         plan = _wanted(in_process.contests(sides, options.rounds), options.only)
         if plan:

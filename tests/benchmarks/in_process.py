@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.measure import Budget, Command, Contest, Sample, file_calls, told, whole
+from tests.benchmarks.measure import (
+    Budget,
+    Command,
+    Contest,
+    Sample,
+    file_calls,
+    printed,
+    told,
+    whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +43,6 @@ class Sides:
         env: environment variables of ours, with an HPC_FLOWS_HOME that is empty at first.
         prefect: those of a Prefect client with a server.
         prefect_alone: those of a Prefect user who has started no server.
-        peers_env: those of every other peer.
     """
 
     ours: str
@@ -42,7 +50,6 @@ class Sides:
     env: Mapping[str, str]
     prefect: Mapping[str, str]
     prefect_alone: Mapping[str, str]
-    peers_env: Mapping[str, str]
 
 
 def contests(sides: Sides, rounds: int) -> list[Contest]:
@@ -52,6 +59,7 @@ def contests(sides: Sides, rounds: int) -> list[Contest]:
         _hello(sides, rounds),
         _calls(sides, rounds),
         _submits(sides, rounds),
+        _element(sides, rounds),
     ]
 
 
@@ -139,3 +147,41 @@ def _submits(sides: Sides, rounds: int) -> Contest:
         rounds=rounds,
         shown=(("task", "s"),),
     )
+
+
+def _element(sides: Sides, rounds: int) -> Contest:
+    """What runs on a node for one no-op element, without the batch system around it."""
+    bare = Command((sides.ours, "-c", "pass"), sides.env)
+    commands: dict[str, Command] = {}
+
+    def run(program: str) -> Sample:
+        if program not in commands:
+            commands[program] = _prepared(sides, program)
+        return whole(commands[program])
+
+    return Contest(
+        "one element of an array, its process",
+        {
+            "python": lambda: whole(bare),
+            "hpc_flows": lambda: run("element.py"),
+            "hpc_flows, task in __main__": lambda: run("element_in_main.py"),
+        },
+        rounds=5 * rounds,
+        shown=(("wall", "s"), ("cpu", "s")),
+    )
+
+
+def _prepared(sides: Sides, program: str) -> Command:
+    """Map a task on the mock cluster; return the command that runs its first element again."""
+    home = Path(sides.env["HPC_FLOWS_HOME"] + f"-{program.removesuffix('.py')}")
+    env = {**sides.env, "HPC_FLOWS_HOME": str(home), "HPC_FLOWS_CLUSTER": "mock"}
+    try:
+        whole(Command((sides.ours, str(PROGRAMS / program)), env))
+    finally:
+        whole(Command((sides.ours, "-m", "hpc_flows", "mock", "stop"), env))
+    job = next((home / "runs").glob("*/jobs/*"))
+    where = Command(
+        (sides.ours, "-c", "import hpc_flows.jobs as jobs; print(jobs.__path__[0])"), env
+    )
+    entry = str(Path(printed(where)) / "run.py")
+    return Command((sides.ours, entry, str(job.parent.parent), job.name, "0", "--retake"), env)

@@ -176,6 +176,12 @@ def _complaint(command: Command, code: int, errors: object) -> str:
 
 def told(command: Command) -> Sample:
     """Run a program that prints its own figures as a JSON object in its last line."""
+    figures: Sample = json.loads(printed(command))
+    return figures
+
+
+def printed(command: Command) -> str:
+    """Run a command and return the last line that it printed."""
     with tempfile.TemporaryFile() as errors:
         done = subprocess.run(
             command.argv,
@@ -189,8 +195,7 @@ def told(command: Command) -> Sample:
         )
         if done.returncode:
             raise BenchError(_complaint(command, done.returncode, errors))
-    figures: Sample = json.loads(done.stdout.decode().strip().splitlines()[-1])
-    return figures
+    return done.stdout.decode().strip().splitlines()[-1]
 
 
 def file_calls(command: Command) -> Sample:
