@@ -2,9 +2,9 @@
 
 ::
 
-    hpc-flows run stdlib_census.py:census                      # threads on this machine
-    hpc-flows run stdlib_census.py:census --cluster mock       # jobs on a pretend cluster
-    hpc-flows run stdlib_census.py:census --cluster afton -p source=~/my/project
+    hpc-flows demo                                             # this, explained as it goes
+    hpc-flows run stdlib_census.py --cluster mock              # on a pretend cluster
+    hpc-flows run stdlib_census.py --cluster afton -p source=~/my/project
 
 The parts ask for different pieces of the cluster: a chunk of small modules for one cpu, a large
 package for four, and the task that holds the import graph of everything for much memory (far more
@@ -31,7 +31,7 @@ GRAPH = Resources(cpus=1, memory="400GB", walltime="10m")
 
 CHUNK = 100_000  # bytes of source that make a part, where modules stand alone
 LARGE_PART = 200_000  # bytes of source from which on a part is measured by four processes
-NOT_COUNTED = {"__pycache__", "idle_test", "lib-dynload", "site-packages", "test", "tests"}
+NOT_COUNTED = {"__pycache__", "idle_test", "test", "tests"}  # besides what cannot be imported
 LOOPS = ast.For | ast.AsyncFor | ast.While | ast.comprehension
 BRANCHES = LOOPS | ast.If | ast.IfExp | ast.Assert | ast.ExceptHandler | ast.BoolOp | ast.match_case
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -43,7 +43,7 @@ def find_modules(source: str) -> dict[str, list[str]]:
     """Return the Python files under a folder by their top-level module or package."""
     found: dict[str, list[str]] = defaultdict(list)
     for folder, inner, files in os.walk(source):
-        inner[:] = sorted(set(inner) - NOT_COUNTED)
+        inner[:] = sorted(name for name in set(inner) - NOT_COUNTED if name.isidentifier())
         for name in sorted(files):
             if name.endswith(".py"):
                 path = os.path.relpath(os.path.join(folder, name), source)
@@ -121,21 +121,17 @@ def imports(tree: ast.Module, package: str) -> set[str]:
     return names
 
 
-@task(retries=1, log_prints=True, task_run_name="measure {label}")
+@task(retries=1, task_run_name="measure {label}")
 def measure(source: str, files: list[str], label: str) -> list[Row]:
     """Measure the files of one part, with as many processes as the job has cpus."""
     processes = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     if processes == 1:
-        rows = [measure_module(source, path) for path in files]
-    else:
-        with multiprocessing.get_context("fork").Pool(processes) as pool:
-            rows = pool.starmap(measure_module, [(source, path) for path in files], chunksize=8)
-    lines = sum(row["lines"] for row in rows)
-    print(f"{label}: {len(rows)} modules, {lines:,} lines, measured on {platform.node()}")
-    return rows
+        return [measure_module(source, path) for path in files]
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        return pool.starmap(measure_module, [(source, path) for path in files], chunksize=8)
 
 
-@task(resources=GRAPH)
+@task(resources=GRAPH, log_prints=True)
 def import_graph(parts: list[list[Row]]) -> Row:
     """Follow all imports: what is imported most, what drags most behind it, what is circular."""
     rows = {row["module"]: row for part in parts for row in part}
@@ -145,10 +141,13 @@ def import_graph(parts: list[list[Row]]) -> Row:
     }
     reach = {name: reachable(name, edges) for name in edges}
     circles = [{other for other in reach[name] if name in reach[other]} for name in edges]
+    largest = max(circles, key=len, default=set())
+    node = os.environ.get("SLURMD_NODENAME", platform.node())
+    print(f"{len(edges)} modules and {sum(map(len, edges.values()))} imports, followed on {node}")
     return {
-        "most imported": Counter(other for seen in edges.values() for other in seen).most_common(5),
-        "import most": Counter({name: len(seen) for name, seen in reach.items()}).most_common(5),
-        "largest circle": sorted(max(circles, key=len, default=set())),
+        "most imported": Counter(other for seen in edges.values() for other in seen).most_common(4),
+        "import most": Counter({name: len(seen) for name, seen in reach.items()}).most_common(4),
+        "largest circle": sorted(largest),
     }
 
 
@@ -240,6 +239,10 @@ def show(packages: list[Row], graph: Row, top: int) -> None:
     print("Import the most: ", ", ".join(f"{n} ({c})" for n, c in graph["import most"]))
     circle = graph["largest circle"]
     print(f"Largest import circle: {len(circle)} modules, such as {', '.join(circle[:6])}")
+    longest_function = max(packages, key=lambda row: row["longest_lines"])
+    print(
+        "Longest function: {longest} in {package}, {longest_lines} lines".format(**longest_function)
+    )
 
 
 def label_of(files: list[str]) -> str:
