@@ -64,7 +64,7 @@ class JobStatus:
 
     Attributes:
         job: id as users write it, `351` or `351_3`; the key of `poll` and `history`.
-        name: the job's name, which holds our token.
+        name: the job's name, which holds our token; empty while accounting does not know it yet.
         phase: where it stands.
         raw: the scheduler's own word, such as `OUT_OF_MEMORY`.
         ending: how it ended; None while it has not. A job may have an ending and yet run again

@@ -43,7 +43,8 @@ class Slurm(Scheduler):
         transport: the way to a machine that has the commands.
         path: folders to put in front of `PATH` for them.
         memory: how the site wants memory asked for: `per_node`, `per_cpu` or `omit`.
-        export: value of sbatch's `--export` in scripts, such as `NONE`; None leaves it out.
+        export: what jobs inherit: `CLEAN` for what `slurm_commands.job_environment` keeps, else
+            the value of sbatch's `--export` in scripts, such as `NONE`; None leaves it out.
         timeout: seconds until a command is cut.
 
     Raises:
@@ -75,7 +76,8 @@ class Slurm(Scheduler):
 
     def directives(self, spec: JobSpec) -> list[str]:
         """Return the `#SBATCH` lines of a spec; see `Scheduler.directives`."""
-        return say.directives(spec, self.memory, self.export)
+        export = None if self.export == "CLEAN" else self.export
+        return say.directives(spec, self.memory, export)
 
     def submit(self, spec: JobSpec, script: str) -> str:
         """Submit a script; see `Scheduler.submit`.
@@ -84,7 +86,7 @@ class Slurm(Scheduler):
             CommandNotFound: there is no sbatch.
         """
         try:
-            done = self._run(say.submit_argv(script), times=False)
+            done = self._run(say.submit_argv(script), submits=True)
         except CommandTimedOut as error:
             return self._after_time_out(spec.token, error)
         found = read.job_id(done.stdout)
@@ -204,9 +206,11 @@ class Slurm(Scheduler):
             msg = f"Slurm cannot be asked: {error}"
             raise SchedulerUnavailable(msg) from error
 
-    def _run(self, argv: list[str], *, times: bool = True) -> Completed:
+    def _run(self, argv: list[str], *, submits: bool = False) -> Completed:
         inherited = self.transport.environment()
-        environment = say.command_environment(inherited, self.path, times=times)
+        environment = say.command_environment(inherited, self.path, times=not submits)
+        if submits and self.export == "CLEAN":
+            environment = say.job_environment(environment)
         return self.transport.run(argv, env=environment, timeout=self.timeout)
 
 

@@ -59,6 +59,14 @@ LOOK_BACK = "now-30days"
 #: How memory is asked for, by site: see `memory_directive`.
 MEMORY_RULES = ("per_node", "per_cpu", "omit")
 
+#: What sbatch's environment keeps of ours when it becomes the job's: who and where the user is, the
+#: language, and what makes the `module` command work; no tokens, no settings of other programs.
+_CLEAN = frozenset(
+    {"BASH_ENV", "HOME", "LANG", "LANGUAGE", "LOADEDMODULES", "LOGNAME", "MAIL", "MANPATH", "PATH"}
+    | {"MODULEPATH", "MODULESHOME", "SHELL", "SLURM_CONF", "TMPDIR", "TZ", "USER", "_LMFILES_"}
+)
+_CLEAN_BEGINNINGS = ("BASH_FUNC_", "LC_", "LMOD_", "__LMOD_", "MODULES_")
+
 _OURS = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SRUN_", "SALLOC_")
 
 #: What `#SBATCH` lines take without quotes; `#` would begin a comment, a blank ends the option.
@@ -95,6 +103,20 @@ def command_environment(
     if times:
         kept["SLURM_TIME_FORMAT"] = "%s"
     return kept
+
+
+def job_environment(command: Mapping[str, str]) -> dict[str, str]:
+    """Return what a job shall inherit of a command's environment when it starts clean.
+
+    The alternative, `--export=NONE`, makes the node fetch the user's login environment (`su -`)
+    for every job and array element: measured on 22.05, an array of a small command takes 1.6 times
+    as long, and a login script that hangs holds the job.
+    """
+    return {
+        name: value
+        for name, value in command.items()
+        if name in _CLEAN or name.startswith(_CLEAN_BEGINNINGS)
+    }
 
 
 def directives(spec: JobSpec, memory: str = "per_node", export: str | None = None) -> list[str]:

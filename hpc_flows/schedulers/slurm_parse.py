@@ -116,7 +116,8 @@ def _recorded(record: dict[str, str]) -> JobStatus:
     over = ending is not None
     return JobStatus(
         job=record["JobID"],
-        name=record["JobName"],
+        # What sacct prints for a job of which it has heard the end but not yet the beginning.
+        name="" if record["JobName"] == "allocation" else record["JobName"],
         phase=phase,
         raw=raw,
         ending=ending,

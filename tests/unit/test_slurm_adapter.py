@@ -28,7 +28,6 @@ from hpc_flows.resources import Resources
 from hpc_flows.schedulers import slurm_errors as errors
 from hpc_flows.schedulers.base import JobSpec, Phase
 from hpc_flows.schedulers.slurm import Slurm
-from hpc_flows.schedulers.slurm_commands import SEPARATOR
 from hpc_flows.transports.base import DEFAULT_TIMEOUT, Completed, Transport
 
 if TYPE_CHECKING:
@@ -239,7 +238,7 @@ def test_jobs_of_an_earlier_life_of_a_name_are_not_found() -> None:
 
 
 def test_the_queue_knows_better_than_the_history() -> None:
-    past = history_line("351", "NODE_FAIL").replace(f"{SEPARATOR}t\n", f"{SEPARATOR}token\n")
+    past = history_line("351", "NODE_FAIL")
     (status,) = Slurm(Answers(answer(queue_line()), answer(past))).find("token")
     assert status.phase is Phase.QUEUED
 

@@ -139,6 +139,29 @@ def test_requeue_is_said_either_way() -> None:
     assert "--no-requeue" in header(requeue=False)
 
 
+def test_a_clean_job_inherits_who_where_and_modules_but_no_secrets() -> None:
+    kept = say.job_environment(
+        {
+            "PATH": "/usr/bin",
+            "HOME": "/home/alice",
+            "SLURM_CONF": "/etc/slurm.conf",
+            "LC_ALL": "C.UTF-8",
+            "BASH_FUNC_module%%": "() { :; }",
+            "LMOD_CMD": "/lmod",
+            "API_TOKEN": "secret",
+            "PYTHONPATH": "/elsewhere",
+        }
+    )
+    assert sorted(kept) == [
+        "BASH_FUNC_module%%",
+        "HOME",
+        "LC_ALL",
+        "LMOD_CMD",
+        "PATH",
+        "SLURM_CONF",
+    ]
+
+
 def test_the_sites_way_of_exporting_the_environment_is_said() -> None:
     assert "--export=NONE" in header(export="NONE")
     assert not [line for line in header() if line.startswith("--export")]

@@ -224,6 +224,10 @@ def test_the_last_record_of_a_job_counts() -> None:
     assert read.history(output)["9"].submitted == 200
 
 
+def test_a_name_that_accounting_has_not_heard_yet_is_no_name() -> None:
+    assert read.history(history_line("9", "FAILED", name="allocation"))["9"].name == ""
+
+
 @pytest.mark.parametrize(
     ("state", "code", "ending", "exit_code", "signal"),
     [

@@ -1,4 +1,4 @@
-"""Outputs of real Slurm (tests/data/slurm-*) and lines made after them, for the unit tests."""
+"""Outputs of real Slurm (tests/data/slurm-*) and lines made after them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hpc_flows.schedulers.slurm_commands import HISTORY_FIELDS, QUEUE_FIELDS, SEPARATOR
 
-REAL = Path(__file__).parents[1] / "data" / "slurm-22.05.8"
+REAL = Path(__file__).parent / "data" / "slurm-22.05.8"
 
 
 class Told(NamedTuple):
@@ -66,8 +66,10 @@ def queue_line(**changes: str) -> str:
     return line(*({**usual, **changes}[field] for field in QUEUE_FIELDS))
 
 
-def history_line(job: str, state: str, code: str = "0:0", submit: str = "100") -> str:
-    values = {"JobID": job, "State": state, "ExitCode": code, "Submit": submit, "JobName": "t"}
+def history_line(
+    job: str, state: str, code: str = "0:0", submit: str = "100", name: str = "token"
+) -> str:
+    values = {"JobID": job, "State": state, "ExitCode": code, "Submit": submit, "JobName": name}
     return SEPARATOR.join(values.get(field, "") for field in HISTORY_FIELDS) + "\n"
 
 
