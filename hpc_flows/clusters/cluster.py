@@ -49,7 +49,7 @@ class Cluster:
         memory: how memory is asked for: `per_node`, `per_cpu`, or `omit`.
         submit_from_jobs: whether jobs may submit jobs.
         requeue: whether the scheduler may run jobs again by itself.
-        export: `NONE` or `ALL`: what jobs inherit of the submitter's environment.
+        export: `CLEAN`, `NONE` or `ALL`: what jobs inherit of the submitter's environment.
         setup: shell lines at the beginning of every script.
         modules: shell line that loads modules, with `{modules}` in it.
         container: command that runs another in an image, with `{image}` in it; or empty.
@@ -79,7 +79,7 @@ class Cluster:
     memory: str = "per_node"
     submit_from_jobs: bool = True
     requeue: bool = True
-    export: str = "NONE"
+    export: str = "CLEAN"
     setup: tuple[str, ...] = ()
     modules: str = "module load {modules}"
     container: tuple[str, ...] = ()

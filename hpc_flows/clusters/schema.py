@@ -168,7 +168,7 @@ PROFILE: dict[str, Any] = {
     "memory": _one_of("per_node", "per_cpu", "omit"),
     "submit_from_jobs": _flag,
     "requeue": _flag,
-    "export": _one_of("NONE", "ALL"),
+    "export": _one_of("CLEAN", "NONE", "ALL"),
     "setup": _texts,
     "modules": _text,
     "container": _texts,
