@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock, get_ident, start_new_thread
 from contextvars import copy_context
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def _with_alarm(
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> Any:
-    from time import monotonic  # noqa: PLC0415 - few tasks have a time limit
-
     outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
     if outer_left and outer_left <= seconds:
         return fn(*args, **kwargs)  # the time of an enclosing call is over before ours
@@ -141,9 +140,9 @@ async def await_within(seconds: float, awaitable: Awaitable[Any]) -> Any:
     import asyncio  # noqa: PLC0415 - loaded already: it is running
 
     limit = asyncio.timeout(seconds)
-    mine = Stopped(seconds)
+    watched = _Watched(asyncio.current_task(), seconds)
     try:
-        with _alarm_for(asyncio.current_task(), seconds, mine):
+        with watched:
             async with limit:
                 return await awaitable
     except TimeoutError:
@@ -151,43 +150,87 @@ async def await_within(seconds: float, awaitable: Awaitable[Any]) -> Any:
             raise DeadlineReached(seconds) from None
         raise
     except Stopped as stopped:
-        if stopped is mine:
+        if stopped is watched.stop:
             raise DeadlineReached(seconds) from None
         raise
 
 
-class _alarm_for:  # noqa: N801 - reads as a statement: `with _alarm_for(task, seconds):`
-    """Stop, by `mine`, an asyncio task that computes and never awaits, which asyncio cannot.
+class _Watched:
+    """Stops an asyncio task that computes and never awaits, which asyncio cannot.
 
     The alarm does nothing while the event loop, or another task, is at work: then the loop is
     alive and cancels the task by itself.
     """
 
-    def __init__(self, task: Any, seconds: float, mine: Stopped) -> None:
-        import signal  # noqa: PLC0415 - few tasks have a time limit
-
-        self._signal = signal
-        self._task = task
-        self._seconds = seconds
-        self._mine = mine
-        self._set = False
+    def __init__(self, task: Any, seconds: float) -> None:
+        self.task = task
+        # A little later than asyncio, which ends what awaits more gently.
+        self.deadline = monotonic() + seconds + max(0.05, seconds / 20)
+        self.stop = Stopped(seconds)
 
     def __enter__(self) -> None:
-        import asyncio  # noqa: PLC0415 - loaded already: it is running
+        import signal  # noqa: PLC0415 - few tasks have a time limit
 
-        signal = self._signal
-        if signal.getitimer(signal.ITIMER_REAL)[0] or not _is_main(signal):
-            return
-
-        def stop(_number: int, _frame: object) -> None:
-            if asyncio.current_task() is self._task:
-                raise self._mine
-
-        self._before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, max(self._seconds * 1.05, self._seconds + 0.05))
-        self._set = True
+        self._alarm: _LoopAlarm | None = None
+        if _is_main(signal):
+            present = signal.getsignal(signal.SIGALRM)
+            self._alarm = present if isinstance(present, _LoopAlarm) else _LoopAlarm(signal)
+            self._alarm.add(self)
 
     def __exit__(self, *_: object) -> None:
-        if self._set:
-            self._signal.setitimer(self._signal.ITIMER_REAL, 0)
-            self._signal.signal(self._signal.SIGALRM, self._before)
+        if self._alarm is not None:
+            self._alarm.remove(self)
+
+
+class _LoopAlarm:
+    """The signal handler of all watched tasks of one event loop, which come and go in any order.
+
+    A timer that somebody else has set is taken over, and set again for what is left of it.
+    """
+
+    def __init__(self, signal: Any) -> None:
+        self._signal = signal
+        self._watched: list[_Watched] = []
+        self._began = monotonic()
+        self._outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
+        self._before = signal.signal(signal.SIGALRM, self)
+
+    def add(self, watched: _Watched) -> None:
+        self._watched.append(watched)
+        self._set()
+
+    def remove(self, watched: _Watched) -> None:
+        if watched in self._watched:
+            self._watched.remove(watched)
+        if self._signal.getsignal(self._signal.SIGALRM) is self:
+            self._set()
+
+    def _set(self) -> None:
+        timer = self._signal.ITIMER_REAL
+        outer = self._began + self._outer_left if self._outer_left else None
+        if self._watched:
+            ends = [watched.deadline for watched in self._watched]
+            first = min(ends if outer is None else [*ends, outer])
+            self._signal.setitimer(timer, max(first - monotonic(), 1e-6))
+            return
+        self._signal.signal(self._signal.SIGALRM, self._before)
+        self._signal.setitimer(timer, 0 if outer is None else max(outer - monotonic(), 1e-6))
+
+    def __call__(self, number: int, frame: Any) -> None:
+        import asyncio  # noqa: PLC0415 - loaded already: it is running
+
+        now = monotonic()
+        if self._outer_left and self._began + self._outer_left <= now and callable(self._before):
+            self._outer_left = 0.0
+            self._before(number, frame)
+        due = [watched for watched in self._watched if watched.deadline <= now]
+        self._watched = [watched for watched in self._watched if watched not in due]
+        if self._watched:
+            self._set()
+        try:
+            running = asyncio.current_task()
+        except RuntimeError:  # the loop has ended
+            return
+        for watched in due:
+            if watched.task is running:
+                raise watched.stop

@@ -1,0 +1,368 @@
+"""The `@task` decorator: options, calls, submits, maps, and how tasks travel."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from hpc_flows import Resources, State, allow_failure, flow, task, unmapped
+from hpc_flows.exceptions import (
+    MappingLengthMismatch,
+    MappingMissingIterable,
+    ParameterBindError,
+    ParameterError,
+    ReservedArgumentError,
+    ResourceError,
+    UpstreamTaskError,
+)
+from hpc_flows.futures import TaskFutureList
+
+
+@task
+def add(x: int, y: int = 1) -> int:
+    """Add two numbers."""
+    return x + y
+
+
+@task
+def fail() -> None:
+    raise ValueError("no")
+
+
+def test_a_task_looks_like_its_function() -> None:
+    assert (add.name, add.__name__, add.__doc__) == ("add", "add", "Add two numbers.")
+    assert add.description == "Add two numbers."
+    assert add.fn(1, 2) == 3
+
+
+def test_a_task_can_be_made_with_and_without_parentheses() -> None:
+    def double(x: int) -> int:
+        return 2 * x
+
+    assert task(double)(2) == task()(double)(2) == task(name="twice")(double)(2) == 4
+    assert task(name="twice")(double).name == "twice"
+
+
+def test_a_task_outside_of_a_flow_runs() -> None:
+    assert add(2) == 3
+    assert add(2, return_state=True).is_completed()
+
+
+def test_a_task_can_be_submitted_and_mapped_outside_of_a_flow() -> None:
+    assert add.submit(2).result() == 3
+    assert add.map([1, 2]).result() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cache_policy": None}, "cache_policy is not available in this version"),
+        ({"persist_result": True}, "persist_result is not available in this version"),
+        ({"retires": 2}, "no option 'retires'. Did you mean 'retries'"),
+        ({"retries": -1}, "retries must be a whole number"),
+        ({"retries": 1.5}, "retries must be a whole number"),
+        ({"retry_delay_seconds": "soon"}, "retry_delay_seconds must be seconds"),
+        ({"retry_delay_seconds": [1] * 51}, "at most 50 retry delays"),
+        ({"timeout_seconds": 0}, "timeout_seconds must be a positive number"),
+        ({"timeout_seconds": "2"}, "timeout_seconds must be a positive number"),
+        ({"on_failure": print}, "on_failure must be a list of functions, such as .print."),
+        ({"on_failure": [3]}, "on_failure holds 3, which cannot be called"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name_at_the_decorator(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParameterError, match=f"Task 'work'.*{message}"):
+        task(name="work", **options)(lambda: None)
+
+
+def test_a_wrong_resource_is_refused_at_the_decorator() -> None:
+    with pytest.raises(ResourceError):
+        task(resources={"cpu": 2})(add.fn)
+
+
+def test_a_task_of_something_else_is_refused() -> None:
+    with pytest.raises(ParameterError, match="decorates functions, not 'train'.*name="):
+        task("train")
+
+
+def test_a_generator_is_refused_with_what_to_do() -> None:
+    def numbers() -> Any:
+        yield 1
+
+    with pytest.raises(ParameterError, match="generator function, which is not available"):
+        task(numbers)
+
+
+@pytest.mark.parametrize("name", ["wait_for", "return_state"])
+def test_a_parameter_name_that_calls_need_is_refused(name: str) -> None:
+    namespace: dict[str, Any] = {}
+    exec(f"def work({name}): pass", namespace)  # noqa: S102 - to write the name
+    with pytest.raises(ReservedArgumentError, match=name):
+        task(namespace["work"])
+
+
+def test_arguments_that_do_not_fit_are_refused_before_anything_runs() -> None:
+    @flow
+    def main() -> None:
+        with pytest.raises(ParameterBindError, match="missing required argument: x"):
+            add.submit()
+        with pytest.raises(ParameterBindError, match="unexpected keyword argument 'yy'.*'y'"):
+            add(1, yy=2)
+        with pytest.raises(ParameterBindError, match="takes 2 positional"):
+            add.map([1], [2], [3])
+
+    main()
+
+
+def test_with_options_changes_some_and_keeps_the_rest() -> None:
+    base = task(retries=2, tags=["a"], resources=Resources(cpus=2, memory="1G"))(add.fn)
+    other = base.with_options(name="other", resources={"memory": "2G"})
+    assert (other.name, other.retries, other.tags) == ("other", 2, {"a"})
+    assert other.resources == Resources(cpus=2, memory="2G")
+    assert base.resources == Resources(cpus=2, memory="1G")
+
+
+# Maps -----------------------------------------------------------------------------------------
+
+
+def test_a_map_calls_once_for_each_element() -> None:
+    @flow
+    def main() -> Any:
+        futures = add.map([1, 2, 3], y=[10, 20, 30])
+        assert isinstance(futures, TaskFutureList)
+        assert [f.task_run.map_index for f in futures] == [0, 1, 2]
+        return futures.result()
+
+    assert main() == [11, 22, 33]
+
+
+def test_a_map_gives_every_call_what_is_no_iterable_or_unmapped() -> None:
+    @task
+    def join(a: Any, b: Any, c: Any) -> Any:
+        return (a, b, c)
+
+    @flow
+    def main() -> Any:
+        return join.map(range(2), "text", c=unmapped([7, 8])).result()
+
+    assert main() == [(0, "text", [7, 8]), (1, "text", [7, 8])]
+
+
+def test_a_map_takes_generators_and_the_values_of_a_future() -> None:
+    @task
+    def numbers() -> list[int]:
+        return [1, 2, 3]
+
+    @flow
+    def main() -> Any:
+        return add.map(numbers.submit()).result(), add.map(i for i in range(2)).result()
+
+    assert main() == ([2, 3, 4], [1, 2])
+
+
+def test_a_map_over_futures_starts_each_call_when_its_own_is_ready() -> None:
+    @flow
+    def main() -> Any:
+        return add.map(add.map([1, 2]), y=unmapped(add.submit(5))).result()
+
+    assert main() == [8, 9]
+
+
+def test_a_map_over_nothing_is_empty() -> None:
+    @flow
+    def main() -> Any:
+        return add.map([]).result()
+
+    assert main() == []
+
+
+def test_a_map_over_different_lengths_says_which() -> None:
+    @flow
+    def main() -> None:
+        with pytest.raises(MappingLengthMismatch, match="argument 1 has 2, y has 3"):
+            add.map([1, 2], y=[1, 2, 3])
+
+    main()
+
+
+def test_a_map_without_an_iterable_says_what_to_do() -> None:
+    @flow
+    def main() -> None:
+        with pytest.raises(MappingMissingIterable, match="submit"):
+            add.map(1, y=unmapped([1]))
+
+    main()
+
+
+def test_states_come_back_on_request() -> None:
+    @flow
+    def main() -> Any:
+        states = [*add.map([1], return_state=True), add.submit(1, return_state=True)]
+        assert all(isinstance(state, State) for state in states)
+        return [state.result() for state in states]
+
+    assert main() == [2, 2]
+
+
+# Upstream -------------------------------------------------------------------------------------
+
+
+def test_a_future_among_the_arguments_is_its_value_and_an_upstream_run() -> None:
+    @flow
+    def main() -> Any:
+        first = add.submit(1)
+        second = add.submit(first, y=first)
+        assert second.task_run.upstream == (first.task_run_id,)
+        return second.result(), add(first), add.submit([first].pop()).result()
+
+    assert main() == (4, 3, 3)
+
+
+def test_a_task_is_not_run_after_an_upstream_failure() -> None:
+    ran = []
+
+    @task
+    def after(x: Any) -> None:
+        ran.append(x)
+
+    @flow
+    def main() -> None:
+        broken = fail.submit()
+        future = after.submit([broken])
+        with pytest.raises(UpstreamTaskError, match="fail-.*allow_failure") as caught:
+            future.result()
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert future.state.name == "NotReady"
+        chained = after.submit(future)
+        chained.wait()
+        assert chained.state.name == "NotReady"
+        with pytest.raises(UpstreamTaskError):
+            after(broken)
+
+    main()
+    assert ran == []
+
+
+def test_allow_failure_gives_the_exception_instead() -> None:
+    @task
+    def kind(x: Any) -> str:
+        return type(x).__name__
+
+    @flow
+    def main() -> Any:
+        broken = fail.submit()
+        return [
+            kind.submit(allow_failure(broken)).result(),
+            kind(allow_failure(broken)),
+            kind.map(allow_failure([broken, broken])).result(),
+        ]
+
+    assert main() == ["ValueError", "ValueError", ["ValueError", "ValueError"]]
+
+
+def test_wait_for_orders_without_passing_values() -> None:
+    order: list[str] = []
+
+    @task
+    def note(name: str) -> None:
+        order.append(name)
+
+    @flow
+    def main() -> None:
+        first = note.submit("first")
+        note.submit("second", wait_for=[first]).wait()
+        note("third", wait_for=[first])
+        assert note.submit("never", wait_for=[fail.submit()], return_state=True).name == "NotReady"
+        note.submit("last", wait_for=[allow_failure(fail.submit())]).wait()
+
+    main()
+    assert order == ["first", "second", "third", "last"]
+
+
+def test_futures_in_a_tasks_return_value_become_values() -> None:
+    @task
+    def outer() -> Any:
+        return {"inner": [add.submit(1)]}
+
+    @flow
+    def main() -> Any:
+        return outer(), outer.submit().result()
+
+    assert main() == ({"inner": [2]}, {"inner": [2]})
+
+
+# Names and tags -------------------------------------------------------------------------------
+
+
+def test_runs_are_named_by_a_template_or_a_callable() -> None:
+    def by_parameters(parameters: dict[str, Any]) -> str:
+        return f"p{parameters['y']}"
+
+    @flow
+    def main() -> Any:
+        names = ["{x}-{y}", by_parameters, lambda: "plain"]
+        futures = [add.with_options(task_run_name=name).submit(3) for name in names]
+        return [future.name for future in futures]
+
+    assert main() == ["3-1", "p1", "plain"]
+
+
+def test_a_template_that_asks_for_no_parameter_is_refused_with_the_close_match() -> None:
+    named = task(task_run_name="{folds}")(lambda fold: fold)
+    with pytest.raises(ParameterError, match="'folds'.*Did you mean 'fold'"):
+        named(1)
+
+
+# Pickling -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = ModuleType("importable_tasks")
+    source = "from hpc_flows import task\n@task(retries=1)\ndef work(x):\n    return x\n"
+    exec(source, module.__dict__)  # noqa: S102 - a module without a file
+    monkeypatch.setitem(sys.modules, "importable_tasks", module)
+    return module
+
+
+def test_a_task_that_can_be_imported_travels_by_its_name(importable: ModuleType) -> None:
+    data = pickle.dumps(importable.work)
+    assert len(data) < 60
+    assert pickle.loads(data) is importable.work  # noqa: S301 - our own
+
+
+def test_a_task_with_other_options_travels_with_its_functions_name(importable: ModuleType) -> None:
+    changed = importable.work.with_options(retries=5, name="other")
+    copy = pickle.loads(pickle.dumps(changed))  # noqa: S301 - our own
+    assert (copy.retries, copy.name) == (5, "other")
+    assert copy.fn is importable.work.fn
+
+
+def test_a_task_that_cannot_be_imported_travels_by_value() -> None:
+    factor = 3
+
+    @task(name="local", retries=4)
+    def work(x: int) -> int:
+        return x * factor
+
+    copy = cloudpickle.loads(cloudpickle.dumps(work))
+    assert (copy.name, copy.retries, copy.fn(2)) == ("local", 4, 6)
+
+
+def test_hooks_that_were_added_by_decorators_travel_too() -> None:
+    @task
+    def work() -> None:
+        pass
+
+    @work.on_failure
+    def hook(*_: Any) -> None:
+        pass
+
+    assert len(cloudpickle.loads(cloudpickle.dumps(work)).on_failure_hooks) == 1
+    assert len(work.with_options(name="x").on_failure_hooks) == 1
