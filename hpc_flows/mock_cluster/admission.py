@@ -62,6 +62,7 @@ def check(site: Site, request: Request, *, inside_job: bool) -> None:
     _check_time(partition, request)
     _check_array(site, request)
     _check_nodes(site, partition, request)
+    _check_rules(partition, request)
     _check_size(site, partition, request)
 
 
@@ -143,6 +144,20 @@ def _check_nodes(site: Site, partition: PartitionSpec, request: Request) -> None
     if least > most or (asked and (request.max_nodes or 0) < partition.min_nodes):
         raise RefusedError(BAD_NODES)
     request.min_nodes = max(least, partition.min_nodes)
+
+
+def _check_rules(partition: PartitionSpec, request: Request) -> None:
+    """Keep a profile's limits on one job, which sites have in their QOS."""
+    gpus = sum(request.gpus_total.values())
+    gpus = gpus or sum(request.gpus_per_node.values()) * request.min_nodes
+    if partition.gpus_required and not gpus:
+        raise RefusedError(OVER_LIMIT, "QOSMinGRES")
+    if partition.max_gpus is not None and gpus > partition.max_gpus:
+        raise RefusedError(OVER_LIMIT, "QOSMaxGRESPerJob")
+    if partition.max_cpus is not None and request.cpus > partition.max_cpus:
+        raise RefusedError(OVER_LIMIT, "QOSMaxCpuPerJobLimit")
+    if partition.min_cpus is not None and request.cpus < partition.min_cpus:
+        raise RefusedError(OVER_LIMIT, "QOSMinCpuNotSatisfied")
 
 
 def _feature_names(text: str) -> list[str]:

@@ -58,6 +58,10 @@ class PartitionSpec:
     min_nodes: int = 0
     max_nodes: int | None = None
     max_cpus_per_node: int | None = None
+    min_cpus: int | None = None
+    max_cpus: int | None = None
+    max_gpus: int | None = None
+    gpus_required: bool = False
     def_mem_per_cpu: int | None = None
     max_mem_per_cpu: int | None = None
     max_mem_per_node: int | None = None
@@ -271,16 +275,17 @@ def _apply_rules(site: Site, table: dict[str, Any], mock: dict[str, Any]) -> Non
 
 def _partition(name: str, entry: dict[str, Any]) -> PartitionSpec:
     spec = PartitionSpec(name, ())
-    spec.default = bool(entry.get("default", False))
     spec.max_time = _minutes(entry.get("max_walltime"))
     spec.default_time = _minutes(entry.get("default_walltime"))
     spec.min_nodes = int(entry.get("min_nodes") or 0)
     spec.max_nodes = entry.get("max_nodes")
     spec.def_mem_per_cpu = _optional_mib(entry.get("default_memory_per_cpu"))
     spec.max_mem_per_cpu = _optional_mib(entry.get("max_memory_per_cpu"))
-    spec.tier = int(entry.get("tier", 10))
+    spec.min_cpus, spec.max_cpus = entry.get("min_cpus"), entry.get("max_cpus")
+    spec.max_gpus = entry.get("max_gpus")
+    spec.gpus_required = bool(entry.get("gpus_required", False))
     spec.preempt = bool(entry.get("preemptible", False))
-    spec.state = str(entry.get("state", "UP")).upper()
+    spec.tier = 1 if spec.preempt else 10
     return spec
 
 

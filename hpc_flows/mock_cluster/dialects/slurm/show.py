@@ -68,10 +68,7 @@ def _job_times(view: View) -> _Lines:
             f"StartTime={view.time(job.start or job.begin, 'Unknown')} "
             f"EndTime={view.time(view.end, 'Unknown')} Deadline={deadline}"
         ),
-        (
-            f"SuspendTime=None SecsPreSuspend=0 LastSchedEval={looked} "
-            f"Scheduler={scheduler}"
-        ),
+        (f"SuspendTime=None SecsPreSuspend=0 LastSchedEval={looked} Scheduler={scheduler}"),
     ]
 
 
