@@ -44,8 +44,8 @@ class RunSummary:
         created, started, ended: seconds since 1970, or None.
         state_type, state_name, message: of the root flow run, or None.
         host, pid: where the driver runs or ran.
-        alive: whether the driver still runs; None when that cannot be told from here, because
-            it was started on another machine.
+        alive: whether the driver is still at work; None when that cannot be told from here,
+            because it was started on another machine.
     """
 
     id: str
@@ -121,6 +121,8 @@ def summarise(run_dir: str) -> RunSummary:
     root = _root(run_dir, summary.id)
     summary.started = root.started or summary.created
     summary.ended = root.ended
+    if root.is_final:  # its process may do other things, or its number be somebody else's
+        summary.alive = False
     summary.state_type = root.state_type
     summary.state_name = root.state_name
     summary.message = root.message

@@ -44,7 +44,7 @@ def test_runs_are_listed_newest_first_with_how_they_stand(root: str) -> None:
     assert (newest.name, newest.state_type, newest.ended) == ("sad-owl", "RUNNING", None)
     assert (oldest.name, oldest.state_name, oldest.flow) == ("merry-fox", "Completed", "cv")
     assert oldest.ended is not None
-    assert newest.alive is True
+    assert (newest.alive, oldest.alive) == (True, False)
     assert newest.to_dict()["id"] == "bbbb-2"
 
 
