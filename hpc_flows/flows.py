@@ -9,7 +9,13 @@ from hpc_flows.engine.cancelling import watch
 from hpc_flows.engine.drive import adrive, drive
 from hpc_flows.engine.flow_engine import run_flow
 from hpc_flows.engine.hooks import check_hooks, is_coroutine_function
-from hpc_flows.engine.parameters import bind, refuse_unknown, run_name
+from hpc_flows.engine.parameters import (
+    bind,
+    defaults_of,
+    refuse_unknown,
+    run_name,
+    variadic_names,
+)
 from hpc_flows.engine.retries import check_delays, check_retries
 from hpc_flows.exceptions import ParameterError, ParameterTypeError
 from hpc_flows.futures import value_of
@@ -246,6 +252,8 @@ class Flow(Generic[P, R]):
     def validate_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters as their annotations want them: `"3"` for an `int` becomes 3.
 
+        Defaults are taken as they are, as `x: int = None` is common.
+
         Raises:
             ParameterTypeError: a value does not fit its annotation.
         """
@@ -255,6 +263,13 @@ class Flow(Generic[P, R]):
             for name, value in parameters.items()
             if name in annotations and not _fits(value, annotations[name])
         ]
+        if doubtful:
+            defaults = defaults_of(self.fn)
+            doubtful = [
+                name
+                for name in doubtful
+                if name not in defaults or parameters[name] is not defaults[name]
+            ]
         return _coerced(self, parameters, doubtful) if doubtful else dict(parameters)
 
 
@@ -308,6 +323,11 @@ def _parameter_model(pydantic: Any, flow: Flow[..., Any], names: list[str]) -> A
             f"or decorate with @flow(validate_parameters=False)."
         )
         raise ParameterTypeError(msg) from error
+    rest, more = variadic_names(flow.fn)
+    if rest in hints:
+        hints[rest] = tuple[hints[rest], ...]
+    if more in hints:
+        hints[more] = dict[str, hints[more]]
     fields = {f"p{place}": (hints[name], ...) for place, name in enumerate(names)}
     config = pydantic.ConfigDict(arbitrary_types_allowed=True)
     return pydantic.create_model("Parameters", __config__=config, **fields)

@@ -63,14 +63,42 @@ def bind(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any])
 def _add_defaults(
     fn: Any, positional: tuple[str, ...], names: tuple[str, ...], values: dict[str, Any]
 ) -> None:
-    defaults = fn.__defaults__ or ()
-    known = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
-    known.update(fn.__kwdefaults__ or {})
+    known = _defaults(fn, positional)
     missing = [name for name in names if name not in values and name not in known]
     if missing:
         _refuse(fn, f"missing required argument{'s' * (len(missing) > 1)}: {', '.join(missing)}")
     for name, value in known.items():
         values.setdefault(name, value)
+
+
+def _defaults(fn: Any, positional: tuple[str, ...]) -> dict[str, Any]:
+    defaults = fn.__defaults__ or ()
+    known = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
+    known.update(fn.__kwdefaults__ or {})
+    return known
+
+
+def defaults_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return the defaults of a function's parameters by name."""
+    if is_plain_function(fn):
+        return _defaults(fn, fn.__code__.co_varnames[: fn.__code__.co_argcount])
+    import inspect  # noqa: PLC0415 - see the module's docstring
+
+    parameters = inspect.signature(fn).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def variadic_names(fn: Callable[..., Any]) -> tuple[str | None, str | None]:
+    """Return the names of a function's `*args` and `**kwargs`, None for what it does not have."""
+    if not is_plain_function(fn):
+        import inspect  # noqa: PLC0415 - see the module's docstring
+
+        kinds = {p.kind: p.name for p in inspect.signature(fn).parameters.values()}
+        return kinds.get(inspect.Parameter.VAR_POSITIONAL), kinds.get(inspect.Parameter.VAR_KEYWORD)
+    code = fn.__code__
+    names = iter(code.co_varnames[code.co_argcount + code.co_kwonlyargcount :])
+    rest = next(names) if code.co_flags & _VARARGS else None
+    return rest, next(names) if code.co_flags & _VARKEYWORDS else None
 
 
 def _bind_any(

@@ -1,0 +1,201 @@
+"""The `@flow` decorator: options, parameters and names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+import pytest
+
+from hpc_flows import flow, tags, task
+from hpc_flows.context import current
+from hpc_flows.exceptions import ParameterBindError, ParameterError, ParameterTypeError
+from hpc_flows.task_runners import ThreadPoolTaskRunner
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+@flow
+def typed(  # noqa: PLR0913 - one of each kind
+    number: int = 0,
+    text: str = "",
+    path: Path | None = None,
+    many: list[int] | None = None,
+    choice: Literal["a", "b"] = "a",
+    point: Optional[Point] = None,  # noqa: UP045 - users write it
+    anything: Any = None,
+) -> Any:
+    return number, text, path, many, choice, point, anything
+
+
+def test_a_flow_looks_like_its_function() -> None:
+    def my_flow() -> int:
+        """Do it."""
+        return 1
+
+    made = flow(my_flow)
+    assert (made.name, made.__name__, made.description) == ("my-flow", "my_flow", "Do it.")
+    assert made.fn() == 1
+    assert flow(name="other")(my_flow).name == "other"
+
+
+def test_parameters_are_coerced_as_their_annotations_say() -> None:
+    found = typed("3", path="/tmp", many=("1", 2), point={"x": "5"})
+    assert found[0] == 3
+    assert found[2] == Path("/tmp")
+    assert found[3] == [1, 2]
+    assert found[5] == Point(5)
+
+
+def test_a_parameter_that_does_not_fit_is_named_with_what_was_given() -> None:
+    with pytest.raises(ParameterTypeError, match=r"number: .*\(given: 'three', a str\)") as caught:
+        typed("three", choice="c")
+    assert "choice: " in str(caught.value)
+    assert typed("three", return_state=True).is_failed()
+
+
+def test_a_default_is_taken_as_it_is_whatever_its_annotation() -> None:
+    @flow
+    def main(x: int = None, y: int = 1) -> Any:  # type: ignore[assignment]  # noqa: RUF013
+        return x, y
+
+    assert main(y="2") == (None, 2)
+
+
+def test_validation_can_be_switched_off() -> None:
+    assert typed.with_options(validate_parameters=False)("three")[0] == "three"
+
+
+def test_parameter_names_that_pydantic_reserves_are_fine() -> None:
+    @flow
+    def main(_hidden: int, model_config: int, schema: int = 1) -> Any:
+        return _hidden, model_config, schema
+
+    assert main("1", "2", schema="3") == (1, 2, 3)
+
+
+def test_an_annotation_that_cannot_be_found_says_what_to_do() -> None:
+    def main(x: int) -> int:
+        return x
+
+    main.__annotations__["x"] = "Nowhere"
+    with pytest.raises(ParameterTypeError, match="Nowhere.*validate_parameters=False"):
+        flow(main)("1")
+
+
+def test_values_that_fit_need_no_pydantic(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from hpc_flows import flow\n"
+        "@flow\n"
+        "def main(n: int, s: 'str', x=None, o: int | None = None): return n\n"
+        "main(3, 'a', o=2)\n"
+        "assert 'pydantic' not in sys.modules and 'inspect' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, str(program)], check=True, timeout=60, capture_output=True)
+
+
+def test_every_kind_of_parameter_reaches_the_function() -> None:
+    @flow
+    def main(a: int, /, b: int, *rest: int, c: int = 3, **more: int) -> Any:
+        return a, b, rest, c, more
+
+    assert main(1, 2, 7, 8, c=4, d=5) == (1, 2, (7, 8), 4, {"d": 5})
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ParameterBindError, match="'nmber'.*Did you mean 'number'"):
+        typed(nmber=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"persist_result": True}, "persist_result is not available in this version"),
+        ({"log_print": True}, "Did you mean 'log_prints'"),
+        ({"task_runner": "threads"}, "task_runner must be a TaskRunner"),
+        ({"retries": "2"}, "retries must be a whole number"),
+        ({"timeout_seconds": -1}, "timeout_seconds must be a positive number"),
+        ({"on_crashed": print}, "on_crashed must be a list"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name_at_the_decorator(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParameterError, match=f"Flow 'main'.*{message}"):
+        flow(name="main", **options)(lambda: None)
+
+
+def test_a_runner_can_be_given_as_a_class_and_is_made_anew_for_each_run() -> None:
+    seen = []
+
+    @task
+    def work() -> None:
+        context = current()
+        assert context is not None
+        seen.append(context.slots[0])
+
+    @flow(task_runner=ThreadPoolTaskRunner)
+    def main() -> None:
+        work.submit().wait()
+
+    main()
+    main()
+    assert all(isinstance(pool, ThreadPoolTaskRunner) for pool in seen)
+    assert seen[0] is not seen[1]
+
+
+def test_runs_are_named_by_a_template_or_at_random() -> None:
+    def name() -> Any:
+        context = current()
+        assert context is not None
+        assert context.flow_run is not None
+        return context.flow_run.name
+
+    named = flow(flow_run_name="run-{x}")(lambda x: name())
+    assert named(4) == "run-4"
+    unnamed = flow(lambda: name())
+    assert unnamed() != unnamed()
+
+
+def test_tags_add_up_from_blocks_flows_and_tasks() -> None:
+    @task(tags=["own"])
+    def work() -> Any:
+        context = current()
+        assert context is not None
+        assert context.task_run is not None
+        return context.task_run.tags
+
+    @flow
+    def inner() -> Any:
+        context = current()
+        assert context is not None
+        assert context.flow_run is not None
+        return context.flow_run.tags
+
+    @flow
+    def main() -> Any:
+        with tags("b", "c") as all_tags:
+            assert all_tags == {"a", "b", "c"}
+            found = work(), work.submit().result(), inner()
+        return *found, work()
+
+    with tags("a"):
+        assert main() == (
+            ("a", "b", "c", "own"),
+            ("a", "b", "c", "own"),
+            ("a", "b", "c"),
+            ("a", "own"),
+        )
+
+
+def test_the_entrypoint_names_file_and_function() -> None:
+    assert typed.entrypoint == f"{__file__}:typed"
