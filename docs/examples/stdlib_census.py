@@ -81,6 +81,7 @@ def measure_module(source: str, path: str) -> Row:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:  # some trees hold files that are wrong on purpose
         return row | {"not_parsed": str(error)}
+    above = os.path.basename(source) if os.path.exists(os.path.join(source, "__init__.py")) else ""
     package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
     public = [each for each in functions if not each.name.startswith("_")]
@@ -93,7 +94,7 @@ def measure_module(source: str, path: str) -> Row:
         "complexity": sum(map(complexity, functions)),
         "longest": longest.name if longest else "",
         "longest_lines": length(longest) if longest else 0,
-        "imports": sorted(imports(tree, package)),
+        "imports": sorted(other.removeprefix(f"{above}.") for other in imports(tree, package)),
     }
 
 
@@ -114,15 +115,15 @@ def imports(tree: ast.Module, package: str) -> set[str]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")
-            above = above[: len(above) - node.level + 1] if node.level else []
-            start = ".".join([*above, node.module] if node.module else above)
-            names.update([start, *(f"{start}.{alias.name}" for alias in node.names)])
+            outer = package.split(".") if package else []
+            outer = outer[: len(outer) - node.level + 1] if node.level else []
+            start = ".".join([*outer, node.module] if node.module else outer)
+            names.update([start, *(f"{start}.{alias.name}".strip(".") for alias in node.names)])
     return names
 
 
-@task(retries=1, task_run_name="measure {label}")
-def measure(source: str, files: list[str], label: str) -> list[Row]:
+@task(retries=1, task_run_name="measure {files[0]}")
+def measure(source: str, files: list[str]) -> list[Row]:
     """Measure the files of one part, with as many processes as the job has cpus."""
     processes = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     if processes == 1:
@@ -238,17 +239,11 @@ def show(packages: list[Row], graph: Row, top: int) -> None:
     print("Imported by most:", ", ".join(f"{n} ({c})" for n, c in graph["most imported"]))
     print("Import the most: ", ", ".join(f"{n} ({c})" for n, c in graph["import most"]))
     circle = graph["largest circle"]
-    print(f"Largest import circle: {len(circle)} modules, such as {', '.join(circle[:6])}")
+    print(f"Largest import circle: {len(circle)} modules: {', '.join(circle[:6]) or 'none'} ...")
     longest_function = max(packages, key=lambda row: row["longest_lines"])
     print(
         "Longest function: {longest} in {package}, {longest_lines} lines".format(**longest_function)
     )
-
-
-def label_of(files: list[str]) -> str:
-    """Return a short name for a part: its package, or its first and last module."""
-    names = [path.split(os.sep)[0].removesuffix(".py") for path in (files[0], files[-1])]
-    return names[0] if names[0] == names[1] else f"{names[0]}-{names[1]}"
 
 
 @flow
@@ -267,8 +262,8 @@ def census(source: str | None = None, folder: str = ".", top: int = 15) -> Row:
     large = [part for part in parts if size_of(source, part) >= LARGE_PART]
     small = [part for part in parts if part not in large]
     measured = [
-        *measure.with_options(resources=LARGE).map(source, large, map(label_of, large)),
-        *measure.with_options(resources=SMALL).map(source, small, map(label_of, small)),
+        *measure.with_options(resources=LARGE).map(source, large),
+        *measure.with_options(resources=SMALL).map(source, small),
     ]
     graph, packages = import_graph.submit(measured), summarise.submit(measured)
     files = write_files.submit(packages, os.path.abspath(folder), f"Packages of {source}")

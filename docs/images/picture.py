@@ -16,18 +16,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS, ROWS = 100, 60
+COLUMNS, ROWS = 110, 60
 HERE = Path(__file__).parent
 
 #: What a live display writes between two of its frames, besides colours.
 MOVES = re.compile(r"\x1b\[(?P<count>\d*)(?P<what>[ABCDGHJK])|\x1b\[\?\d+[hl]|(?P<end>\r?\n)|\r")
 
 
-def record(argv: list[str], home: str) -> str:
+def record(argv: list[str], folder: str) -> str:
     """Run a command in a pseudo-terminal and return everything that it wrote."""
     child, terminal = pty.fork()
     if child == 0:
-        os.environ.update(HPC_FLOWS_HOME=home, TERM="xterm-256color", COLORTERM="truecolor")
+        os.chdir(folder)
+        os.environ.update(HPC_FLOWS_HOME=f"{folder}/home", TERM="xterm-256color")
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         os.execvp(argv[0], argv)  # noqa: S606 - there is no shell in between
     pieces = []
@@ -68,16 +69,25 @@ def screen(written: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
+def cut(lines: list[str]) -> list[str]:
+    """Leave the log and the flow's own table out, and what to try next; say where."""
+    plain = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in lines]
+    log = next(number for number, line in enumerate(plain) if "| INFO " in line)
+    live = next(number for number, line in enumerate(plain) if line.startswith("census on "))
+    end = plain.index("What to try next")
+    return [*lines[:log], "…", "", *lines[live:end]]
+
+
 def main() -> None:
     """Run the demo and write the picture."""
-    with tempfile.TemporaryDirectory() as home:
-        written = record([sys.executable, "-m", "hpc_flows", "demo"], home)
-        record([sys.executable, "-m", "hpc_flows", "mock", "stop"], home)
-    lines = [line.replace(home, "~/.hpc_flows") for line in screen(written)]
-    while lines and not lines[-1]:
-        lines.pop()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            written = record([sys.executable, "-m", "hpc_flows", "demo"], folder)
+        finally:
+            record([sys.executable, "-m", "hpc_flows", "mock", "stop", "demo"], folder)
+    lines = [line.replace(f"{folder}/", "") for line in screen(written)]
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi("\n".join(["$ hpc-flows demo", *lines])))
+    console.print(Text.from_ansi("\n".join(["$ hpc-flows demo", *cut(lines)])))
     picture = console.export_svg(title="hpc-flows demo", unique_id="demo")
     # The fonts that rich names lie on somebody's server; a picture asks nobody.
     picture = re.sub(r"@font-face \{.*?\}\n*", "", picture, flags=re.DOTALL)
