@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from hpc_flows.exceptions import ClusterError, CommandNotFound, SchedulerUnavailable
+from hpc_flows.exceptions import ClusterError
 from hpc_flows.schedulers.opening import open_scheduler
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def check_place(cluster: Cluster, environ: dict[str, str] | None = None) -> None
 def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
     """Return the cluster, completed by what its scheduler says, and the scheduler.
 
-    A scheduler that does not answer is started first if the profile has a command for that.
+    A cluster whose profile has a command that starts it is started first; the command leaves one
+    that runs as it is.
 
     Raises:
         CommandNotFound: this machine has no such scheduler.
@@ -43,14 +44,12 @@ def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
         ClusterError: the profile's scheduler or start command is wrong.
     """
     scheduler = open_scheduler(cluster)
-    if cluster.partitions and not cluster.start:
+    if cluster.start:
+        # Before anything is asked: without its own commands first on PATH, a real cluster that
+        # this machine has would answer for it, and get its jobs.
+        _start(cluster)
+    elif cluster.partitions:
         return cluster, scheduler
-    try:
-        return cluster.with_live(scheduler.describe()), scheduler
-    except (CommandNotFound, SchedulerUnavailable):
-        if not cluster.start:
-            raise
-    _start(cluster)
     return cluster.with_live(scheduler.describe()), scheduler
 
 

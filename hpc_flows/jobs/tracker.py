@@ -307,14 +307,17 @@ class Tracker:
         self, cluster: str, asked: Sequence[str], found: Mapping[str, JobStatus]
     ) -> bool:
         """Take an answer of the queue; return whether anything has changed."""
-        del asked
         now = time.time()
         changed = False
+        # What was submitted while the question was under way is not in the answer, and not gone.
+        about = set(asked)
         with self._lock:
             for submission in list(self._submissions.values()):
                 if submission.cluster.name != cluster or not submission.job:
                     continue
                 for element in submission.alive():
+                    if element.job not in about and submission.job not in about:
+                        continue
                     status = found.get(element.job) or found.get(submission.job)
                     changed |= self._take_queue(element, status, now)
             self._wake.notify()
