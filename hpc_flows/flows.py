@@ -313,7 +313,8 @@ def _coerced(
 
 def _parameter_model(pydantic: Any, flow: Flow[..., Any], names: list[str]) -> Any:
     """Return a pydantic model whose field p0, p1, ... are the parameters of these names."""
-    from typing import get_type_hints  # noqa: PLC0415 - pydantic has loaded it
+    from types import GenericAlias  # noqa: PLC0415 - pydantic has loaded both
+    from typing import get_type_hints  # noqa: PLC0415
 
     try:
         hints = get_type_hints(flow.fn, include_extras=True)
@@ -325,9 +326,9 @@ def _parameter_model(pydantic: Any, flow: Flow[..., Any], names: list[str]) -> A
         raise ParameterTypeError(msg) from error
     rest, more = variadic_names(flow.fn)
     if rest in hints:
-        hints[rest] = tuple[hints[rest], ...]
+        hints[rest] = GenericAlias(tuple, (hints[rest], ...))
     if more in hints:
-        hints[more] = dict[str, hints[more]]
+        hints[more] = GenericAlias(dict, (str, hints[more]))
     fields = {f"p{place}": (hints[name], ...) for place, name in enumerate(names)}
     config = pydantic.ConfigDict(arbitrary_types_allowed=True)
     return pydantic.create_model("Parameters", __config__=config, **fields)
@@ -375,8 +376,7 @@ def _checked_runner(owner: str, runner: Any) -> Any:
     if hasattr(made, "submit") and hasattr(made, "duplicate"):
         return made
     msg = (
-        f"{owner}: task_runner must be a TaskRunner such as ThreadPoolTaskRunner(), "
-        f"not {runner!r}."
+        f"{owner}: task_runner must be a TaskRunner such as ThreadPoolTaskRunner(), not {runner!r}."
     )
     raise ParameterError(msg)
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextvars import copy_context
 
+from hpc_flows.context import entered
 from hpc_flows.engine.drive import drive
 from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.exceptions import ParameterError
@@ -204,7 +205,10 @@ def _run(call: TaskCall) -> None:
     if call.future.done():
         return
     try:
-        state = drive(run_task(call.task, call.run, call.args, call.kwargs, call.context))
+        # In the call's context also between the function's calls: a pause before a retry gives
+        # the thread's place to others.
+        with entered(call.context):
+            state = drive(run_task(call.task, call.run, call.args, call.kwargs, call.context))
     except BaseException:  # noqa: BLE001 - the engine has recorded it; a thread has no caller
         state = last_state(call.run)
     call.future.resolve(state)

@@ -15,7 +15,11 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 
 def test_there_is_no_context_outside_of_runs() -> None:
     assert current() is None
-    assert (runtime.flow_run.id, runtime.flow_run.tags, runtime.flow_run.parameters) == (None, [], {})
+    assert (runtime.flow_run.id, runtime.flow_run.tags, runtime.flow_run.parameters) == (
+        None,
+        [],
+        {},
+    )
     assert (runtime.task_run.name, runtime.task_run.run_count) == (None, 0)
 
 
@@ -53,7 +57,7 @@ def test_a_subflow_sees_itself_and_its_parent() -> None:
 
 
 def test_an_unknown_fact_gets_the_close_match() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'run_cont'. Did you mean 'run_count'"):
+    with pytest.raises(AttributeError, match=r"no attribute 'run_cont'. Did you mean 'run_count'"):
         _ = runtime.task_run.run_cont
     assert "flow_name" in dir(runtime.flow_run)
 

@@ -10,8 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +18,9 @@ from hpc_flows import flow, task
 from hpc_flows.exceptions import CancelledRun, FailedRun, FlowRunTimeoutError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.states import Cancelled, Completed, Failed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @task
@@ -280,10 +282,10 @@ def test_flow_hooks_are_called_with_flow_run_and_state() -> None:
         seen.append((owner.name, run.flow_name, state.name))
 
     flow(name="good", on_running=[hook], on_completion=[hook])(lambda: 1)()
-    bad = flow(name="bad")(lambda: fail())
+    bad = flow(name="bad")(lambda: fail())  # noqa: PLW0108 - a task is no function
     bad.on_failure(hook)
     bad(return_state=True)
-    stopped = flow(name="stopped", on_cancellation=[hook])(lambda: Cancelled())
+    stopped = flow(name="stopped", on_cancellation=[hook])(lambda: Cancelled())  # noqa: PLW0108 - of a flow's own
     stopped(return_state=True)
     assert seen == [
         ("good", "good", "Running"),

@@ -23,7 +23,7 @@ class Point:
 
 
 @flow
-def typed(  # noqa: PLR0913 - one of each kind
+def typed(
     number: int = 0,
     text: str = "",
     path: Path | None = None,
@@ -86,7 +86,7 @@ def test_an_annotation_that_cannot_be_found_says_what_to_do() -> None:
         return x
 
     main.__annotations__["x"] = "Nowhere"
-    with pytest.raises(ParameterTypeError, match="Nowhere.*validate_parameters=False"):
+    with pytest.raises(ParameterTypeError, match=r"Nowhere.*validate_parameters=False"):
         flow(main)("1")
 
 
@@ -112,7 +112,7 @@ def test_every_kind_of_parameter_reaches_the_function() -> None:
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ParameterBindError, match="'nmber'.*Did you mean 'number'"):
+    with pytest.raises(ParameterBindError, match=r"'nmber'.*Did you mean 'number'"):
         typed(nmber=3)
 
 
@@ -162,7 +162,7 @@ def test_runs_are_named_by_a_template_or_at_random() -> None:
 
     named = flow(flow_run_name="run-{x}")(lambda x: name())
     assert named(4) == "run-4"
-    unnamed = flow(lambda: name())
+    unnamed = flow(lambda: name())  # noqa: PLW0108 - of a flow's own
     assert unnamed() != unnamed()
 
 

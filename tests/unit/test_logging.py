@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +13,10 @@ from hpc_flows import flow, get_run_logger, task
 from hpc_flows.exceptions import MissingContextError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.logging import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def _logs(home: Path) -> list[dict[str, Any]]:
@@ -47,7 +49,7 @@ def test_an_exception_is_logged_with_its_traceback(home: Path) -> None:
     @flow
     def main() -> None:
         try:
-            raise ValueError("inside")
+            raise ValueError("inside")  # noqa: TRY301 - to have something to log
         except ValueError:
             get_run_logger().exception("it happened")
 
@@ -90,22 +92,22 @@ def test_prints_become_log_records_where_asked_for(
 ) -> None:
     @task
     def inherits() -> None:
-        print("a", 1, sep="-")
+        print("a", 1, sep="-")  # noqa: T201 - prints are what is tested
 
     @task(log_prints=False)
     def refuses() -> None:
-        print("plain")
+        print("plain")  # noqa: T201 - prints are what is tested
 
     @flow(log_prints=True)
     def main() -> None:
-        print("from the flow")
-        print("to a file", file=sys.stderr)
+        print("from the flow")  # noqa: T201 - prints are what is tested
+        print("to a file", file=sys.stderr)  # noqa: T201 - prints are what is tested
         inherits()
         inherits.submit().wait()
         refuses()
 
     main()
-    print("after")
+    print("after")  # noqa: T201 - prints are what is tested
     out, err = capsys.readouterr()
     assert out == "plain\nafter\n"
     assert "\nto a file\n" in err
@@ -117,7 +119,7 @@ def test_prints_become_log_records_where_asked_for(
 
 def test_prints_can_be_logged_by_a_setting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPC_FLOWS_LOG_PRINTS", "true")
-    task(lambda: print("said"))()
+    task(lambda: print("said"))()  # noqa: T201 - prints are what is tested
     assert "said" in [log["message"] for log in _logs(home)]
 
 

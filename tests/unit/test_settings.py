@@ -103,7 +103,7 @@ def test_a_wrong_choice_gets_the_close_match(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_unknown_name_in_a_profile_gets_the_close_match(home: Path) -> None:
     _write_profiles(home, '[profiles.default]\nclustr = "mock"\n')
-    with pytest.raises(SettingsError, match="'clustr'.*Did you mean 'cluster'"):
+    with pytest.raises(SettingsError, match=r"'clustr'.*Did you mean 'cluster'"):
         get_settings()
 
 
@@ -112,7 +112,7 @@ def test_an_unknown_profile_gets_the_close_match(
 ) -> None:
     _write_profiles(home, "[profiles.afton]\n")
     monkeypatch.setenv("HPC_FLOWS_PROFILE", "aftn")
-    with pytest.raises(SettingsError, match="HPC_FLOWS_PROFILE.*Did you mean 'afton'"):
+    with pytest.raises(SettingsError, match=r"HPC_FLOWS_PROFILE.*Did you mean 'afton'"):
         get_settings()
 
 

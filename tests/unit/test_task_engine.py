@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +13,10 @@ from hpc_flows import State, flow, task
 from hpc_flows.exceptions import TaskRunTimeoutError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.states import Completed, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def _events(home: Path, kind: str) -> list[dict[str, Any]]:
@@ -96,8 +98,12 @@ def test_the_last_failure_is_what_the_caller_sees(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("delay", "expected"),
-    [(0.25, [0.25, 0.25]), ([0.1, 0.3], [0.1, 0.3]), ([0.2], [0.2, 0.2]),
-     (lambda n: [0.1 * n] * n, [0.2, 0.2])],
+    [
+        (0.25, [0.25, 0.25]),
+        ([0.1, 0.3], [0.1, 0.3]),
+        ([0.2], [0.2, 0.2]),
+        (lambda n: [0.1 * n] * n, [0.2, 0.2]),
+    ],
 )
 def test_the_pause_before_a_retry_is_a_number_a_list_or_a_function(
     delay: Any, expected: list[float], monkeypatch: pytest.MonkeyPatch
@@ -175,7 +181,7 @@ def test_a_time_limit_stops_coroutines(work: Any) -> None:
 def test_code_that_catches_every_exception_is_stopped_all_the_same() -> None:
     def stubborn() -> None:
         while True:
-            try:
+            try:  # noqa: SIM105 - as users write it
                 time.sleep(0.01)
             except Exception:  # noqa: BLE001, S110 - that is the point
                 pass

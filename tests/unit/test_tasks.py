@@ -87,7 +87,7 @@ def test_a_wrong_resource_is_refused_at_the_decorator() -> None:
 
 
 def test_a_task_of_something_else_is_refused() -> None:
-    with pytest.raises(ParameterError, match="decorates functions, not 'train'.*name="):
+    with pytest.raises(ParameterError, match=r"decorates functions, not 'train'.*name="):
         task("train")
 
 
@@ -112,7 +112,7 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_runs() -> None:
     def main() -> None:
         with pytest.raises(ParameterBindError, match="missing required argument: x"):
             add.submit()
-        with pytest.raises(ParameterBindError, match="unexpected keyword argument 'yy'.*'y'"):
+        with pytest.raises(ParameterBindError, match=r"unexpected keyword argument 'yy'.*'y'"):
             add(1, yy=2)
         with pytest.raises(ParameterBindError, match="takes 2 positional"):
             add.map([1], [2], [3])
@@ -235,7 +235,7 @@ def test_a_task_is_not_run_after_an_upstream_failure() -> None:
     def main() -> None:
         broken = fail.submit()
         future = after.submit([broken])
-        with pytest.raises(UpstreamTaskError, match="fail-.*allow_failure") as caught:
+        with pytest.raises(UpstreamTaskError, match=r"fail-.*allow_failure") as caught:
             future.result()
         assert isinstance(caught.value.__cause__, ValueError)
         assert future.state.name == "NotReady"
@@ -315,7 +315,7 @@ def test_runs_are_named_by_a_template_or_a_callable() -> None:
 
 def test_a_template_that_asks_for_no_parameter_is_refused_with_the_close_match() -> None:
     named = task(task_run_name="{folds}")(lambda fold: fold)
-    with pytest.raises(ParameterError, match="'folds'.*Did you mean 'fold'"):
+    with pytest.raises(ParameterError, match=r"'folds'.*Did you mean 'fold'"):
         named(1)
 
 
