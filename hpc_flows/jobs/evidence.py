@@ -44,7 +44,7 @@ SHORT_GRACE = 10.0
 #: Seconds by which clocks of different machines may differ when submit times are compared.
 CLOCK_SKEW = 300.0
 #: Exit statuses after which an outcome record is to be expected: completed and failed runs.
-_OWN_EXITS = (0, 1)
+_OWN_EXITS = (0, 3)
 #: Endings after which the scheduler may run the same id again.
 _MAY_RETURN = (Ending.NODE, Ending.PREEMPTED, Ending.REQUEUED)
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from hpc_flows.runs import FlowRun, TaskRun
 
-#: Exit statuses of the job: the scheduler's dependencies and accounting go by them.
-COMPLETED, FAILED = 0, 1
+#: Exit statuses of the job. A failure that was recorded has one that Python itself never uses, so
+#: that the driver knows whether to wait for a record.
+COMPLETED, FAILED = 0, 3
 
 _SIGTERM, _SIG_DFL = 15, 0
 
@@ -353,6 +354,9 @@ def _note_termination(job: Job, journal: JournalWriter, task_run: str) -> None:
             os.kill(os.getpid(), number)
 
     _signal.signal(_SIGTERM, note)
+    # Children that the task forks must end at once: multiprocessing's Pool waits for ever for one
+    # that is asked to end just before it blocks, because a handler in Python runs only later.
+    os.register_at_fork(after_in_child=lambda: _signal.signal(_SIGTERM, _SIG_DFL))
 
 
 def _flush() -> None:

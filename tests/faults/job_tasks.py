@@ -1,0 +1,46 @@
+"""Tasks whose jobs meet a bad end; in a module of their own, so that nodes load no pytest."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from hpc_flows import Resources, task
+
+SMALL = Resources(cpus=1, memory="100M", walltime="5m")
+
+
+@task(resources=SMALL)
+def answer(value: Any = 42) -> Any:
+    return value
+
+
+@task(resources=SMALL)
+def rest(begun: str, seconds: float, value: Any = "rested") -> Any:
+    """Say that it has begun, in a file for each start, and sleep."""
+    Path(begun).mkdir(exist_ok=True)
+    job = os.environ.get("SLURM_ARRAY_TASK_ID", os.environ["SLURM_JOB_ID"])
+    Path(begun, f"{job}-{os.environ.get('SLURM_RESTART_COUNT', '0')}").touch()
+    time.sleep(seconds)
+    return value
+
+
+@task(resources=SMALL)
+def kill_itself(number: int = signal.SIGKILL) -> None:
+    os.write(1, b"last words\n")
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+@task(resources=SMALL)
+def leave(status: int) -> None:
+    os._exit(status)
+
+
+@task(resources=SMALL)
+def crash() -> None:
+    ctypes.string_at(0)
