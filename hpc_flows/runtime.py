@@ -54,26 +54,28 @@ def _task_context() -> tuple[RunContext, TaskRun] | None:
     return context, context.task_run
 
 
-def _of_flow_run(read: Callable[[FlowRun], Any], otherwise: Callable[[], Any]) -> Callable[[], Any]:
+def _of_flow_run(
+    read: Callable[[FlowRun], Any], otherwise: Callable[[], Any] | None = None
+) -> Callable[[], Any]:
     def lookup() -> Any:
         run = _flow_run()
-        return otherwise() if run is None else read(run)
+        if run is None:
+            return None if otherwise is None else otherwise()
+        return read(run)
 
     return lookup
 
 
 def _of_task_run(
-    read: Callable[[RunContext, TaskRun], Any], otherwise: Callable[[], Any]
+    read: Callable[[RunContext, TaskRun], Any], otherwise: Callable[[], Any] | None = None
 ) -> Callable[[], Any]:
     def lookup() -> Any:
         found = _task_context()
-        return otherwise() if found is None else read(*found)
+        if found is None:
+            return None if otherwise is None else otherwise()
+        return read(*found)
 
     return lookup
-
-
-def _nothing() -> None:
-    """Return None, the value of facts that are not there."""
 
 
 def _started(run: FlowRun) -> datetime:
@@ -92,16 +94,16 @@ def _parameters(context: RunContext, _: TaskRun) -> dict[str, Any]:
 flow_run = Facts(
     "flow_run",
     {
-        "id": _of_flow_run(lambda run: run.id, _nothing),
-        "name": _of_flow_run(lambda run: run.name, _nothing),
-        "flow_name": _of_flow_run(lambda run: run.flow_name, _nothing),
+        "id": _of_flow_run(lambda run: run.id),
+        "name": _of_flow_run(lambda run: run.name),
+        "flow_name": _of_flow_run(lambda run: run.flow_name),
         "parameters": _of_flow_run(lambda run: dict(run.parameters), dict),
         "tags": _of_flow_run(lambda run: list(run.tags), list),
         "run_count": _of_flow_run(lambda run: run.run_count, lambda: 0),
-        "parent_flow_run_id": _of_flow_run(lambda run: run.parent_flow_run_id, _nothing),
-        "parent_task_run_id": _of_flow_run(lambda run: run.parent_task_run_id, _nothing),
-        "root_flow_run_id": _of_flow_run(lambda run: run.root_id, _nothing),
-        "scheduled_start_time": _of_flow_run(_started, _nothing),
+        "parent_flow_run_id": _of_flow_run(lambda run: run.parent_flow_run_id),
+        "parent_task_run_id": _of_flow_run(lambda run: run.parent_task_run_id),
+        "root_flow_run_id": _of_flow_run(lambda run: run.root_id),
+        "scheduled_start_time": _of_flow_run(_started),
     },
 )
 
@@ -109,9 +111,9 @@ flow_run = Facts(
 task_run = Facts(
     "task_run",
     {
-        "id": _of_task_run(lambda _, run: run.id, _nothing),
-        "name": _of_task_run(lambda _, run: run.name, _nothing),
-        "task_name": _of_task_run(lambda _, run: run.task_name, _nothing),
+        "id": _of_task_run(lambda _, run: run.id),
+        "name": _of_task_run(lambda _, run: run.name),
+        "task_name": _of_task_run(lambda _, run: run.task_name),
         "parameters": _of_task_run(_parameters, dict),
         "tags": _of_task_run(lambda _, run: list(run.tags), list),
         "run_count": _of_task_run(lambda _, run: run.run_count, lambda: 0),

@@ -64,7 +64,8 @@ class Router:
 
     def check(self, task: Any) -> None:
         """Raise ResourceError when the task asks for what can never be given."""
-        if task.resources is not None:
+        given = self._runner
+        if task.resources is not None or (given is not None and given.places_resources):
             self._runner_for(task).check(task)
 
     def takes(self, task: Any) -> bool:
