@@ -200,7 +200,8 @@ class Cluster:
             return common
         number = self.take_id()
         job = Job.from_dict({**common.to_dict(), "waiting": []}, common.request)
-        job.id, job.task = number, element
+        job.id, job.task, job.step_rows = number, element, []
+        job.dependencies = [dict(entry) for entry in common.dependencies]
         self.jobs[number] = job
         if common.array_id is not None:
             self.arrays[common.array_id].append(number)
