@@ -174,7 +174,12 @@ class Verdict:
 
 def judge(facts: Facts) -> Verdict:
     """Return what the facts amount to; see the module's table."""
-    facts = replace(facts, queue=_ours(facts, facts.queue), history=_ours(facts, facts.history))
+    token, submitted = facts.token, facts.submitted
+    facts = replace(
+        facts,
+        queue=ours(facts.queue, token, submitted),
+        history=ours(facts.history, token, submitted),
+    )
     if facts.outcome is not None:
         return _with_outcome(facts, facts.outcome)
     if facts.queue is not None and facts.queue.phase is not Phase.ENDED:
@@ -185,11 +190,19 @@ def judge(facts: Facts) -> Verdict:
     return _unknown(facts)
 
 
-def _ours(facts: Facts, status: JobStatus | None) -> JobStatus | None:
-    """Drop the word on a job that only has the same id: ids are used again."""
-    if status is None or status.name != facts.token:
+def ours(status: JobStatus | None, token: str, submitted: float) -> JobStatus | None:
+    """Return a scheduler's word, or None when it is about another job of the same id.
+
+    Ids are used again: after a controller lost its state, and when they run over.
+
+    Args:
+        status: the word, or None.
+        token: the name of our job.
+        submitted: when our submission began.
+    """
+    if status is None or status.name != token:
         return None
-    too_old = status.submitted is not None and status.submitted < facts.submitted - CLOCK_SKEW
+    too_old = status.submitted is not None and status.submitted < submitted - CLOCK_SKEW
     return None if too_old else status
 
 

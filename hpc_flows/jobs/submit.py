@@ -324,8 +324,9 @@ def _sent_message(head: Submission, mode: str) -> str:
     asked = head.resources.describe()
     where = f"{head.cluster.name} ({asked})" if asked else head.cluster.name
     count = len(head.elements)
+    runs = "1 run" if count == 1 else f"{count} runs"
     if not head.array:
         run = head.elements[0].call.run.name
         return f"Submitted task run {run!r} to {where} as job {head.job}"
     why = "" if mode == "array" else ": they ask for the same, and one submission serves all"
-    return f"Submitted {count} runs of task {head.task!r} to {where} as array {head.job}{why}"
+    return f"Submitted {runs} of task {head.task!r} to {where} as array {head.job}{why}"

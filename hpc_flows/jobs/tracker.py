@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import PayloadError, SchedulerError, SubmissionRejected
 from hpc_flows.jobs import causes
-from hpc_flows.jobs.evidence import Decision, Verdict, judge
+from hpc_flows.jobs.evidence import Decision, Verdict, judge, ours
 from hpc_flows.jobs.tail import MARK, DirectoryWatch, Entry, read_new
 from hpc_flows.logging import INFO, WARNING, _print_line, run_log
 from hpc_flows.schedulers.base import Phase
@@ -318,7 +318,8 @@ class Tracker:
                 for element in submission.alive():
                     if element.job not in about and submission.job not in about:
                         continue
-                    status = found.get(element.job) or found.get(submission.job)
+                    word = found.get(element.job) or found.get(submission.job)
+                    status = ours(word, submission.token, submission.began)
                     changed |= self._take_queue(element, status, now)
             self._wake.notify()
         return changed
