@@ -19,6 +19,7 @@ from hpc_flows.runs import TaskRun
 from hpc_flows.states import Pending
 from hpc_flows.task_runners.base import TaskCall
 from hpc_flows.task_runners.routing import (
+    close_alone,
     standing_alone,
     standing_alone_until_done,
     with_dispatch,
@@ -297,8 +298,27 @@ class Task(Generic[P, R]):
         """Make the runs and futures of calls, and give the calls to the task runner."""
         bound = [bind(self.fn, args, kwargs) for args, kwargs in arguments]
         context = current()
-        if context is None or context.root is None:
-            context = standing_alone_until_done(self.name)
+        if context is not None and context.root is not None:
+            return self._hand_out_in(context, arguments, bound, wait_for, mapped=mapped)
+        context = standing_alone_until_done(self.name)
+        try:
+            futures = self._hand_out_in(context, arguments, bound, wait_for, mapped=mapped)
+        except BaseException:
+            close_alone(context)
+            raise
+        if not futures:
+            close_alone(context)
+        return futures
+
+    def _hand_out_in(
+        self,
+        context: RunContext,
+        arguments: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
+        bound: Sequence[Mapping[str, Any]],
+        wait_for: Any,
+        *,
+        mapped: bool,
+    ) -> TaskFutureList:
         dispatch = with_dispatch(context)
         dispatch.check(self)
         waited = tuple(wait_for or ())

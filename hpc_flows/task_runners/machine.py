@@ -34,7 +34,7 @@ class Machine:
     def __init__(
         self, cpus: int | None = None, memory: int | None = None, gpus: int | None = None
     ) -> None:
-        self.cpus = _cpus() if cpus is None else cpus
+        self.cpus = usable_cpus() if cpus is None else cpus
         self.memory = _memory() if memory is None else memory
         self.gpus = _gpus() if gpus is None else gpus
         self._free: Amounts = (self.cpus, self.memory, self.gpus)
@@ -187,7 +187,8 @@ def _minus(a: Amounts, b: Amounts) -> Amounts:
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-def _cpus() -> int:
+def usable_cpus() -> int:
+    """Return how many cpus this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

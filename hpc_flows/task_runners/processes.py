@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from hpc_flows.serializers.pickle import dumps, loads
 from hpc_flows.states import Cancelled
 from hpc_flows.task_runners.base import TaskRunner
 from hpc_flows.task_runners.frames import receive, send
+from hpc_flows.task_runners.machine import usable_cpus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ProcessPoolTaskRunner(TaskRunner):
         self.max_workers = max_workers
         self._initializer = initializer
         self._initargs = initargs
-        self._limit = max_workers or len(os.sched_getaffinity(0))
+        self._limit = max_workers or usable_cpus()
         self._root: RootRun | None = None
         self._queue: SimpleQueue[tuple[TaskCall, Context] | None] = SimpleQueue()
         self._lock = threading.Lock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from hpc_flows.context import RunContext, open_root
+from hpc_flows.context import RunContext, current, open_root
 from hpc_flows.engine.cancelling import watch
 from hpc_flows.engine.task_engine import not_ready, with_values
 from hpc_flows.exceptions import UpstreamTaskError
@@ -119,13 +119,13 @@ class Router:
             self._runner.close()
 
     def _runner_for(self, task: Any) -> TaskRunner:
-        resources = task.resources
-        if resources is None or (self._runner is not None and self._runner.places_resources):
-            return self._own()
         root = self._context.root
-        cluster = None if root is None or root.in_job else root.settings.cluster
-        if cluster is not None:
-            return self._cluster(cluster)
+        given = self._runner is not None and self._runner.places_resources
+        # A job has its resources already: what it submits shares them.
+        if task.resources is None or given or root.in_job:
+            return self._own()
+        if root.settings.cluster is not None:
+            return self._cluster(root.settings.cluster)
         with self._lock:
             if self._local is None:
                 from hpc_flows.task_runners.machine import MachineRunner  # noqa: PLC0415
@@ -231,19 +231,22 @@ class standing_alone:  # noqa: N801 - reads as a statement: `with standing_alone
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _close(self._context)
+        close_alone(self._context)
 
 
 def _alone(task_name: str) -> RunContext:
     settings = get_settings()
     root = open_root(new_id(), {"task": task_name, "name": task_name}, settings)
     watch(root)
-    context = RunContext(root, log_prints=settings.log_prints)
+    outer = current()  # it has tags, if anything
+    tags = () if outer is None else outer.tags
+    context = RunContext(root, tags=tags, log_prints=settings.log_prints)
     with_dispatch(context)
     return context
 
 
-def _close(context: RunContext) -> None:
+def close_alone(context: RunContext) -> None:
+    """Close a root run that a task got for itself."""
     dispatch: Any = context.dispatch
     dispatch.close()
     if context.root is not None:
@@ -256,5 +259,5 @@ def standing_alone_until_done(task_name: str) -> RunContext:
     It is closed when the last of them has ended.
     """
     context = _alone(task_name)
-    context.submitted.when_empty = lambda: _close(context)
+    context.submitted.when_empty = lambda: close_alone(context)
     return context

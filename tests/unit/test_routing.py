@@ -184,7 +184,7 @@ def test_a_runner_that_is_given_to_the_flow_takes_the_place_of_the_active_cluste
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give this machine 4 cpus, 8 GB and 2 GPUs."""
-    monkeypatch.setattr("hpc_flows.task_runners.machine._cpus", lambda: 4)
+    monkeypatch.setattr("hpc_flows.task_runners.machine.usable_cpus", lambda: 4)
     monkeypatch.setattr("hpc_flows.task_runners.machine._memory", lambda: 8 * 1024**3)
     monkeypatch.setattr("hpc_flows.task_runners.machine._gpus", lambda: 2)
 

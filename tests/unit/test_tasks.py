@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
+import time
 from types import ModuleType
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from hpc_flows import Resources, State, allow_failure, flow, task, unmapped
+from hpc_flows import Resources, State, allow_failure, flow, tags, task, unmapped
 from hpc_flows.exceptions import (
     MappingLengthMismatch,
     MappingMissingIterable,
@@ -56,6 +58,25 @@ def test_a_task_outside_of_a_flow_runs() -> None:
 def test_a_task_can_be_submitted_and_mapped_outside_of_a_flow() -> None:
     assert add.submit(2).result() == 3
     assert add.map([1, 2]).result() == [2, 3]
+    assert add.map([]).result() == []
+    with tags("alone"):
+        assert add.submit(1).task_run.tags == ("alone",)
+
+
+def test_a_task_outside_of_a_flow_that_is_refused_leaves_no_thread_behind() -> None:
+    huge = add.with_options(resources={"cpus": 100_000})
+    before = _threads()
+    with pytest.raises(ResourceError, match="HPC_FLOWS_CLUSTER"):
+        huge.submit(1)
+    deadline = time.monotonic() + 20
+    while _threads() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert _threads() <= before
+
+
+def _threads() -> int:
+    """Return how many threads the process has, also those that `threading` does not know."""
+    return len(os.listdir("/proc/self/task"))
 
 
 @pytest.mark.parametrize(
