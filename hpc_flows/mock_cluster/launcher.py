@@ -256,16 +256,26 @@ def _ask(where: MockPaths, words: tuple[str, ...]) -> str | None:
             return None
         link = Link(sock)
         head = ["mock", "/", "0", str(os.getpid()), "0", str(len(words)), *words]
-        link.send(b"q", "\0".join(head).encode())
-        out = err = ""
-        for letter, data in link.frames():
-            if letter == b"o":
-                out += data.decode()
-            elif letter == b"e":
-                err += data.decode()
-            elif letter == b"x" and data != b"0":
-                raise MockError(err.strip())
-        return out
+        try:
+            link.send(b"q", "\0".join(head).encode())
+        except OSError:
+            return None
+        return _read_answer(link)
+
+
+def _read_answer(link: Link) -> str | None:
+    """Return what a control command prints, or None when the controller hung up before its end."""
+    out = err = ""
+    for letter, data in link.frames():
+        if letter == b"o":
+            out += data.decode()
+        elif letter == b"e":
+            err += data.decode()
+        elif letter == b"x" and data != b"0":
+            raise MockError(err.strip())
+        elif letter == b"x":
+            return out
+    return None
 
 
 @contextlib.contextmanager
