@@ -6,9 +6,10 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -101,14 +102,54 @@ class Programs:
         raise SiteError(f"{name} did not come up within {seconds:g} s. Its logs end so:\n{said}")
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of every orphan among its descendants.
+def as_init(work: Callable[[], int]) -> int:
+    """Run something in a child process; return its status once nothing of it is left.
 
-    A daemon detaches from whoever started it; so it stays known to us, and can be ended with us.
+    This process stays behind as what init is to a machine: parent of every orphan among the
+    child's descendants. So a daemon that detached is buried when it dies, and is ended, with
+    everything else that is left, when the child has ended.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise SiteError(f"prctl failed: {os.strerror(ctypes.get_errno())}")
+    child = os.fork()
+    if child == 0:
+        _work_and_exit(work)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda number, _: os.kill(child, number))
+    status = _bury_until(child)
+    end_all(descendants(os.getpid()))
+    return status
+
+
+def _work_and_exit(work: Callable[[], int]) -> NoReturn:
+    # Ended as by sys.exit, so that every `finally` is gone through.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    status = 1
+    try:
+        status = work()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - the last one who can tell it
+        sys.stderr.write(f"slurm_site: failed: {error}\n")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _bury_until(child: int) -> int:
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def program_of(pid: int) -> Program | None:
@@ -134,11 +175,12 @@ def descendants(root: int) -> list[Program]:
     return found
 
 
-def end_all(programs: Iterable[Program]) -> None:
-    """End programs, first politely."""
+def end_all(programs: Iterable[Program], *, politely: bool = True) -> None:
+    """End programs, first politely unless told otherwise."""
     left = [program for program in programs if program.alive()]
-    for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)):
-        left = _send_all(left, number, seconds)
+    if politely:
+        left = _send_all(left, signal.SIGTERM, 3.0)
+    _send_all(left, signal.SIGKILL, 5.0)
 
 
 def _send_all(programs: list[Program], number: signal.Signals, seconds: float) -> list[Program]:

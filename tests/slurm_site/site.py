@@ -86,7 +86,9 @@ class Site:
         _check(name)
         self.programs.stop(name, signal.SIGKILL)
         if name in NODES:
-            end_all(self.job_processes(name))
+            # Each slurmstepd before its job, whose end it would report as the job's own.
+            programs = sorted(self.job_processes(name), key=lambda program: program.pid)
+            end_all(programs, politely=False)
 
     def pause(self, name: str) -> None:
         """Make a daemon hang (SIGSTOP)."""
