@@ -204,7 +204,9 @@ def test_a_job_that_runs_can_be_cancelled(bench: Bench) -> None:
     bench.watch(job, lambda found: found[job].phase is Phase.RUNNING)
     bench.scheduler.cancel([job], token=token)
     status = bench.end(job)
-    assert (status.raw, status.ending, status.exit_code) == ("CANCELLED", Ending.CANCELLED, None)
+    assert (status.raw, status.ending) == ("CANCELLED", Ending.CANCELLED)
+    # Which of shell and sleep dies first is a race; a shell that outlives sleep ends with 143.
+    assert status.exit_code in (None, 143)
     assert "CANCELLED AT" in bench.output(token)
 
 
@@ -435,6 +437,7 @@ def test_a_site_describes_itself(bench: Bench) -> None:
     assert gpu.gpus == ("a100:4",)
 
 
+@pytest.mark.timeout(300)
 def test_a_job_is_ended_at_its_limit(bench: Bench, doomed: JobStatus) -> None:
     status = bench.watch(doomed.job, all_ended, 3 * bench.minute)[doomed.job]
     assert (status.raw, status.ending) == ("TIMEOUT", Ending.WALLTIME)

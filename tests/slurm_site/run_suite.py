@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from slurm_site import control, install
 from slurm_site.configuration import Layout
-from slurm_site.processes import SiteError, adopt_orphans, descendants, end_all
+from slurm_site.processes import SiteError, as_init
 from slurm_site.site import Site
 from slurm_site.workplace import ROOT, Workplace, find_python, must, say, venv_command
 
@@ -42,12 +40,9 @@ def run(what: str, arguments: Sequence[str]) -> int:
     if why_not:
         return _run_here(what, why_not, arguments)
     install.install()
-    adopt_orphans()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="hpc-flows-test-", dir="/tmp"))
     try:
-        return _run_at(folder, what, arguments)
+        return as_init(lambda: _run_at(folder, what, arguments))
     finally:
         _clear(folder)
 
@@ -129,8 +124,7 @@ def _cache(user: str) -> str:
 
 
 def _clear(folder: Path) -> None:
-    """End whatever is left of this run, and take its folder away."""
-    end_all(descendants(os.getpid()))
+    """Take a run's folder away."""
     for mount in _mounts_below(folder):
         subprocess.run(["/bin/umount", "--lazy", mount], check=False)
     # Kept for who wants to look into a failure.
@@ -143,7 +137,3 @@ def _clear(folder: Path) -> None:
 def _mounts_below(folder: Path) -> list[str]:
     places = (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines())
     return [place for place in places if place.startswith(f"{folder}/")]
-
-
-def _interrupt(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)

@@ -173,8 +173,20 @@ def _copied(program: Path, version: str, place: Workplace) -> Path | None:
     (target / "bin").mkdir()
     copy = target / "bin" / f"python{version}"
     shutil.copy2((prefix / "bin" / f"python{version}").resolve(), copy)
+    _point_home(copy, prefix)
     place.own(target)
     return copy if place.may_run(copy) else None
+
+
+def _point_home(program: Path, prefix: Path) -> None:
+    """Make a copied program look for its libpython beside itself.
+
+    A shared build names the folder that it was installed in, which is the one that is closed.
+    """
+    there, here = f"{prefix}/lib\0".encode(), b"$ORIGIN/../lib\0"
+    if len(there) >= len(here):
+        content = program.read_bytes()
+        program.write_bytes(content.replace(there, here.ljust(len(there), b"\0")))
 
 
 def venv_command(python: Path, folder: Path) -> list[str]:
