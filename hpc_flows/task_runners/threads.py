@@ -134,6 +134,12 @@ class ThreadPoolTaskRunner(TaskRunner):
                 taken, wall, cpu = self._taken, time.monotonic(), time.process_time()
 
     def _serve(self) -> None:
+        try:
+            self._take_calls()
+        except KeyboardInterrupt:  # `cancel` wrote the thread off when its call had just ended
+            return
+
+    def _take_calls(self) -> None:
         """Take calls until there are none, or until there are more threads than there may be."""
         me = threading.current_thread()
         while True:
@@ -187,7 +193,7 @@ class ThreadPoolTaskRunner(TaskRunner):
         state = Cancelled(reason)
         for call in (*queued, *(call for _, call in running), *(calls or ())):
             call.end(state)
-        for thread, _ in running:
+        for thread, _ in running:  # only now, so that `reason` is what is told
             _interrupt(thread)
 
     def close(self) -> None:
@@ -216,7 +222,7 @@ def _run(call: TaskCall) -> None:
 
 def _interrupt(thread: threading.Thread) -> None:
     """Raise KeyboardInterrupt in a thread, at its next step of Python code."""
-    if thread.ident is not None:
+    if thread.ident is not None and thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
         )
