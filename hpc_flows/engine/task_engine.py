@@ -294,7 +294,7 @@ def check_upstream(future: TaskFuture) -> None:
         return
     message = (
         f"Upstream task run {future.name!r} did not reach a 'COMPLETED' state; it ended as "
-        f"{state!r}. Wrap its future in allow_failure() to run the task all the same."
+        f"{state.name}. Wrap its future in allow_failure() to run the task all the same."
     )
     cause = state.data if isinstance(state.data, BaseException) else None
     raise UpstreamTaskError(message) from cause

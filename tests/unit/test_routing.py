@@ -115,9 +115,12 @@ def test_a_map_arrives_as_one_list(cluster: Callable[[], FakeCluster]) -> None:
 def test_calls_that_wait_for_one_run_arrive_together(cluster: Callable[[], FakeCluster]) -> None:
     @flow
     def main() -> Any:
-        first = task(lambda: time.sleep(0.05) or 7).submit()
+        gate = threading.Event()
+        first = task(lambda: gate.wait(60) and 7).submit()
         second = task(lambda: 8).submit()
-        return big.map([first, first, second, first], wait_for=[second])
+        mapped = big.map([first, first, second, first], wait_for=[second])
+        gate.set()
+        return mapped
 
     assert main() == [("cluster", x) for x in (7, 7, 8, 7)]
     assert sorted(map(len, cluster().batches)) == [1, 3]
