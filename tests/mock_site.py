@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_flows import mock_cluster
@@ -88,6 +89,22 @@ class MockSite:
             time.sleep(0.03)
         return answer
 
+    def until_gone(self, pid: int) -> None:
+        """Wait until a process is gone."""
+        give_up = time.monotonic() + PATIENCE
+        while os.path.exists(f"/proc/{pid}"):
+            assert time.monotonic() < give_up, f"process {pid} still runs"
+            time.sleep(0.03)
+
+    def until_written(self, name: str) -> str:
+        """Wait until a file of the work folder has content and return it."""
+        path = self.work / name
+        give_up = time.monotonic() + PATIENCE
+        while not (path.exists() and path.read_text()):
+            assert time.monotonic() < give_up, f"nothing in {name}"
+            time.sleep(0.03)
+        return path.read_text()
+
     def history(self, job: str, fields: str) -> str:
         """Return sacct's line of a job without its steps."""
         return self.out(f"sacct -X -n -P -j {job} -o {fields}").strip()
@@ -101,8 +118,9 @@ class MockSite:
         mock_cluster.stop(self.home, "m")
 
 
+@contextmanager
 def running(home: Path, options: mock_cluster.StartOptions | None = None) -> Iterator[MockSite]:
-    """Yield a mock cluster and stop it: the body of a fixture."""
+    """Run a mock cluster for as long as the block lasts."""
     site = MockSite(home, options)
     try:
         yield site

@@ -62,7 +62,7 @@ KINDS: dict[str, set[str]] = {
     "kill": {"at", "after", "percent", "signal"},
     "job_vanishes": {"at", "after", "percent"},
     "id_reset": {"at", "to"},
-    "foreign_job": {"at", "comment", "user", "uid"},
+    "foreign_job": {"at", "comment", "job_name", "user"},
 }
 #: Kinds that happen to jobs or nodes at a time, not to a command.
 INCIDENTS = frozenset(kind for kind, options in KINDS.items() if "at" in options)

@@ -123,7 +123,9 @@ def _foreign_job(service: Service, fault: Fault) -> None:
     partition = service.site.default_partition or next(iter(service.site.partitions.values()))
     user = fault.text("user", "mallory")
     account = service.site.default_account
-    request = Request(fault.text("job", "a|b\tc"), -2, -2, user, partition.name, account, "normal")
+    request = Request(
+        fault.text("job_name", "a|b\tc"), -2, -2, user, partition.name, account, "normal"
+    )
     request.comment = fault.options.get("comment")
     request.time_limit = partition.default_time or partition.max_time or 60
     service.cluster.submit(request)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockSite]:
     options = mock_cluster.StartOptions(timings={**mock_site.QUICK, "requeue_delay": 2})
-    yield from mock_site.running(tmp_path_factory.mktemp("arrays"), options)
+    with mock_site.running(tmp_path_factory.mktemp("arrays"), options) as site:
+        yield site
 
 
 LATER = "--begin=now+1hour"
@@ -196,7 +197,7 @@ def test_a_forgotten_parent_that_failed_lets_its_child_run(
     tmp_path: Path,
 ) -> None:
     timings = {**mock_site.QUICK, "min_job_age": 0.2}
-    for site in mock_site.running(tmp_path, mock_cluster.StartOptions(timings=timings)):
+    with mock_site.running(tmp_path, mock_cluster.StartOptions(timings=timings)) as site:
         parent = site.submit("-o /dev/null -W --wrap 'exit 1' || true")
         site.until(lambda: site.run(f"squeue -j {parent}").status, "1")
         assert site.history(parent, "State") == "FAILED"
@@ -206,7 +207,7 @@ def test_a_forgotten_parent_that_failed_lets_its_child_run(
 
 def test_24_11_refuses_a_dependency_on_an_unknown_job(tmp_path: Path) -> None:
     options = mock_cluster.StartOptions(version="24.11.5", timings=dict(mock_site.QUICK))
-    for site in mock_site.running(tmp_path, options):
+    with mock_site.running(tmp_path, options) as site:
         answer = site.run("sbatch -d afterok:9999 --wrap true")
         assert answer.err == "sbatch: error: Batch job submission failed: Job dependency problem\n"
         assert answer.status == 1

@@ -25,7 +25,8 @@ VERBS = [sys.executable, "-m", "hpc_flows.mock_cluster"]
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[MockSite]:
-    yield from mock_site.running(tmp_path)
+    with mock_site.running(tmp_path) as site:
+        yield site
 
 
 def kill_controller(site: MockSite) -> None:
@@ -78,7 +79,7 @@ def test_a_job_that_ended_meanwhile_is_told_of_after_the_restart(site: MockSite)
     kill_controller(site)
     (site.work / "go").touch()
     spool = site.info.folder / "state" / "spool"
-    site.until(lambda: bool(list(spool.glob("*/exit.json"))), "True")
+    site.until(lambda: len(list(spool.glob("*/exit.json"))), "1")
     start_again(site)
     site.wait(job, "FAILED")
     assert site.history(job, "ExitCode") == "4:0"
@@ -101,8 +102,7 @@ def test_queue_accounting_and_ids_are_kept_over_a_restart(site: MockSite) -> Non
 
 def test_a_job_whose_supervisor_is_gone_is_lost_with_its_node(site: MockSite) -> None:
     job = site.submit("--no-requeue -o /dev/null --wrap 'echo $PPID > supervisor; sleep 60'")
-    site.until(lambda: (site.work / "supervisor").exists(), "True")
-    site.until(lambda: site.output("supervisor").strip() != "", "True")
+    site.until_written("supervisor")
     kill_controller(site)
     os.kill(int(site.output("supervisor")), signal.SIGKILL)
     start_again(site)
@@ -111,7 +111,7 @@ def test_a_job_whose_supervisor_is_gone_is_lost_with_its_node(site: MockSite) ->
 
 def test_a_supervisor_that_is_killed_fails_its_job(site: MockSite) -> None:
     job = site.submit("-o /dev/null --wrap 'echo $PPID > one; sleep 60'")
-    site.until(lambda: (site.work / "one").exists() and site.output("one") != "", "True")
+    site.until_written("one")
     os.kill(int(site.output("one")), signal.SIGKILL)
     site.wait(job, "FAILED")
     assert site.history(job, "ExitCode") == "0:9"
@@ -160,10 +160,10 @@ def test_a_call_in_flight_when_the_controller_dies_ends_in_doubt(site: MockSite)
 def test_stopping_cancels_what_runs(tmp_path: Path) -> None:
     site = MockSite(tmp_path)
     site.submit("-o /dev/null --wrap 'echo $$ > pid; sleep 300'")
-    site.until(lambda: (site.work / "pid").exists() and site.output("pid") != "", "True")
+    site.until_written("pid")
     assert mock_cluster.stop(tmp_path, "m") is True
     pid = int(site.output("pid"))
-    site.until(lambda: os.path.exists(f"/proc/{pid}"), "False")
+    site.until_gone(pid)
     assert mock_cluster.stop(tmp_path, "m") is False
 
 
@@ -178,7 +178,7 @@ def test_a_fresh_start_forgets_earlier_jobs(site: MockSite) -> None:
 
 def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
     home = tmp_path / ("long-" * 30)
-    for site in mock_site.running(home):
+    with mock_site.running(home) as site:
         job = site.submit("-o /dev/null --wrap true")
         site.wait(job, "COMPLETED")
         where = mock_cluster.paths(home, "m")
@@ -189,7 +189,8 @@ def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
 def test_commands_start_with_the_standard_library_only(site: MockSite) -> None:
     text = (site.info.bin / "squeue").read_text()
     assert "hpc_flows" not in text.replace(str(site.info.folder), "")
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import mock_client.command; print(*sys.modules)"
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import mock_client.command; "
+    program += "print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-SE", "-c", program, str(site.info.folder / "client")],
         capture_output=True,
@@ -232,7 +233,7 @@ def test_a_profile_makes_the_site(tmp_path: Path) -> None:
     profile = tmp_path / "little.toml"
     profile.write_text(PROFILE)
     options = mock_cluster.StartOptions(profile=profile, timings=dict(mock_site.QUICK))
-    for site in mock_site.running(tmp_path, options):
+    with mock_site.running(tmp_path, options) as site:
         assert site.out("sinfo -h -o '%P|%l|%D|%N'").splitlines() == [
             "day*|1-00:00:00|2|n[01-02]",
             "gpu|12:00:00|1|g1",
@@ -251,7 +252,7 @@ def test_a_profile_makes_the_site(tmp_path: Path) -> None:
 def test_shipped_profiles_can_be_played(tmp_path: Path, name: str) -> None:
     profile = Path(__file__).parents[2] / "profiles" / f"{name}.toml"
     options = mock_cluster.StartOptions(profile=profile, timings=dict(mock_site.QUICK))
-    for site in mock_site.running(tmp_path, options):
+    with mock_site.running(tmp_path, options) as site:
         assert site.out("sinfo -h -o %N") != ""
 
 
@@ -259,7 +260,7 @@ def test_a_site_that_forbids_sbatch_in_jobs_refuses_it(tmp_path: Path) -> None:
     profile = tmp_path / "strict.toml"
     profile.write_text("submit_from_jobs = false\n" + PROFILE)
     options = mock_cluster.StartOptions(profile=profile, timings=dict(mock_site.QUICK))
-    for site in mock_site.running(tmp_path, options):
+    with mock_site.running(tmp_path, options) as site:
         job = site.submit("-A mylab -o inside.out --wrap 'sbatch -A mylab --wrap true; echo rc=$?'")
         site.wait(job, "COMPLETED")
         assert site.output("inside.out").endswith("Access/permission denied\nrc=1\n")

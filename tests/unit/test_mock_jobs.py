@@ -23,7 +23,8 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockSite]:
     timings = {**mock_site.QUICK, "minute": 0.6}
     options = mock_cluster.StartOptions(timings=timings)
-    yield from mock_site.running(tmp_path_factory.mktemp("jobs"), options)
+    with mock_site.running(tmp_path_factory.mktemp("jobs"), options) as site:
+        yield site
 
 
 def test_a_script_runs_where_it_was_submitted_with_its_arguments(site: MockSite) -> None:
@@ -229,7 +230,7 @@ def test_a_signal_can_be_sent_without_cancelling(site: MockSite) -> None:
     script = 'trap "echo usr1" USR1; while [ ! -e stop ]; do sleep 0.05; done'
     job = site.submit(f"-t 1000 -o signal.out --wrap '{script}'")
     site.wait(job, "RUNNING")
-    site.until(lambda: (site.work / "signal.out").exists(), "True")
+    site.until(lambda: str((site.work / "signal.out").exists()), "True")
     site.out(f"scancel --batch -s USR1 {job}")
     site.until(lambda: site.output("signal.out").strip(), "usr1")
     (site.work / "stop").touch()
@@ -240,4 +241,4 @@ def test_what_a_script_leaves_running_is_killed_with_it(site: MockSite) -> None:
     job = site.submit("--wrap 'sleep 300 & setsid sleep 300 & echo $! > left.pid'")
     site.wait(job, "COMPLETED")
     pid = int(site.output("left.pid"))
-    site.until(lambda: os.path.exists(f"/proc/{pid}"), "False")
+    site.until_gone(pid)

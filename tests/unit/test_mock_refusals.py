@@ -21,7 +21,8 @@ CASES = [told for told in transcript("rejected.txt") if not told.command.startsw
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockSite]:
-    yield from mock_site.running(tmp_path_factory.mktemp("refusals"))
+    with mock_site.running(tmp_path_factory.mktemp("refusals")) as site:
+        yield site
 
 
 def without_ids(text: str) -> str:

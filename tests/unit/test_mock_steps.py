@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockSite]:
-    yield from mock_site.running(tmp_path_factory.mktemp("steps"))
+    with mock_site.running(tmp_path_factory.mktemp("steps")) as site:
+        yield site
 
 
 def job_output(site: MockSite, options: str, script: str) -> str:
@@ -106,8 +107,7 @@ def test_srun_waits_for_room_and_says_so(site: MockSite) -> None:
         site.wait(hog, "RUNNING")
     env = {"PATH": f"{site.info.bin}:/usr/bin:/bin", "HOME": str(site.home)}
     waiting = subprocess.Popen(
-        ["srun", "-J", "waits", "echo", "ran"],
-        executable=site.info.bin / "srun",
+        [site.info.bin / "srun", "-J", "waits", "echo", "ran"],
         cwd=site.work,
         env=env,
         stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockSite]:
-    for site in mock_site.running(tmp_path_factory.mktemp("tables")):
+    with mock_site.running(tmp_path_factory.mktemp("tables")) as site:
         site.submit("-H -J held --comment='a|b' --wrap true")
         yield site
 
@@ -196,7 +196,7 @@ def test_accounting_filters_by_name_state_and_time(site: MockSite) -> None:
 
 def test_a_site_without_accounting_says_so(tmp_path: Path) -> None:
     options = mock_cluster.StartOptions(accounting=False, timings=dict(mock_site.QUICK))
-    for site in mock_site.running(tmp_path, options):
+    with mock_site.running(tmp_path, options) as site:
         for command in ("sacct", "sacct -j 1"):
             assert site.run(command) == ("", "Slurm accounting storage is disabled\n", 1)
         job = site.submit("-A anything -o /dev/null --wrap 'exit 3'")
@@ -226,7 +226,7 @@ def test_22_05_writes_bare_values_and_ignores_filters(site: MockSite) -> None:
 
 def test_24_11_writes_lists_and_set_objects_and_obeys_filters(tmp_path: Path) -> None:
     options = mock_cluster.StartOptions(version="24.11.5", timings=dict(mock_site.QUICK))
-    for site in mock_site.running(tmp_path, options):
+    with mock_site.running(tmp_path, options) as site:
         job = site.submit("-J js -o /dev/null --wrap 'exit 7'")
         site.wait(job, "FAILED")
         assert json.loads(site.out("squeue --json -n nobody -t all"))["jobs"] == []

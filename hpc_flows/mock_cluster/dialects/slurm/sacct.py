@@ -102,7 +102,7 @@ def sacct(service: Service, call: Call) -> None:
         return
     if given.has("clusters"):
         given.values["cluster"] = given.values.pop("clusters")
-    if not service.site.accounting or service.faults.active("accounting_absent"):
+    if not service.site.accounting or service.faults.fire("accounting_absent"):
         raise UsageError(DISABLED)
     if service.faults.fire("slurmdbd_down"):
         raise UsageError(SACCT_DOWN)

@@ -212,7 +212,8 @@ def _node_tres(node: Node, *, everything: bool) -> str:
 def config_text(service: Service) -> str:
     """Return `scontrol show config`: the settings that a site of the mock has."""
     site, timings = service.site, service.site.timings
-    storage = "accounting_storage/slurmdbd" if site.accounting else "accounting_storage/none"
+    absent = not site.accounting or service.faults.active("accounting_absent")
+    storage = "accounting_storage/none" if absent else "accounting_storage/slurmdbd"
     table = {
         "AccountingStorageType": storage,
         "AccountingStoreFlags": "job_comment" if site.store_comment else "(null)",
