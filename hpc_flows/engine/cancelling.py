@@ -16,17 +16,36 @@ if TYPE_CHECKING:
 #: Seconds between two looks for the file.
 PERIOD = 2.0
 
+_SIGINT = 2
+
 
 def watch(root: RootRun) -> None:
     """Look for a request until the root run is closed; interrupt the caller's thread for it."""
+    _hear_interrupts()
     start_new_thread(_look_out, (root, get_ident()))
+
+
+def _hear_interrupts() -> None:
+    """Let Ctrl-C reach a driver that a script's shell has started with `&`, which ignores it.
+
+    Without it such a run could not be cancelled but by killing it, which leaves its jobs.
+    """
+    import _signal  # noqa: PLC0415 - the `signal` module costs 4 ms
+
+    if _signal.getsignal(_SIGINT) == _signal.SIG_IGN:
+        try:
+            _signal.signal(_SIGINT, _signal.default_int_handler)
+        except ValueError:  # not the main thread, which alone may say what signals do
+            return
 
 
 def _look_out(root: RootRun, thread: int) -> None:
     path = _request(root)
     while not root.halt.acquire(True, PERIOD):
         if os.path.exists(path):
-            _interrupt(thread)
+            # `runs cancel` has sent Ctrl-C as well; a second one would cut the cancelling short.
+            if root.cancel_reason is None:
+                _interrupt(thread)
             return
 
 
