@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from hpc_flows.journal.replay import JobView, RunView, TaskRunView
 
+#: Seconds below which a share of processor time says more about Python's start than about the task.
+_LEAST = 1.0
+
 
 def job_rows(view: RunView) -> Iterator[tuple[Any, ...]]:
     """Yield a row for each submission: job, task, runs, partition, state, and three shares.
@@ -79,7 +82,7 @@ def _used_cpu(members: Sequence[TaskRunView], asked: Resources) -> str:
     shares = []
     for run in members:
         busy, elapsed = run.known("cpu"), run.known("elapsed")
-        if isinstance(busy, int | float) and isinstance(elapsed, int | float) and elapsed > 0:
+        if isinstance(busy, int | float) and isinstance(elapsed, int | float) and elapsed > _LEAST:
             shares.append(busy / elapsed / (asked.cpus or 1))
     return f"{max(shares):.0%} of {asked.cpus or 1}" if shares else "-"
 

@@ -232,7 +232,7 @@ def _print_status(name: str, facts: dict[str, Any] | None) -> None:
     )
 
 
-@mock.command(context_settings={"ignore_unknown_options": True})
+@mock.command(context_settings={"allow_interspersed_args": False})
 @click.argument("name", type=MockName(), required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def shell(name: str | None, command: Sequence[str]) -> int:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
 
 import click
 
 from hpc_flows.exceptions import HpcFlowsError
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_IMPORTLIB = os.path.dirname(importlib.__file__)
 
 
 def report(error: BaseException, *, debug: bool) -> None:
@@ -59,7 +57,7 @@ def user_traceback(error: BaseException) -> str:
 
 
 def _drop_own_frames(shown: traceback.TracebackException) -> None:
-    theirs = [frame for frame in shown.stack if not _is_ours(frame.filename)]
+    theirs = [frame for frame in shown.stack if not _is_machinery(frame.filename)]
     if theirs:
         shown.stack = traceback.StackSummary.from_list(theirs)
     for inner in (shown.__cause__, shown.__context__):
@@ -67,17 +65,8 @@ def _drop_own_frames(shown: traceback.TracebackException) -> None:
             _drop_own_frames(inner)
 
 
-def _is_ours(filename: str) -> bool:
-    # The demo's flow lies in our package and is all the same a user's flow.
-    inside = os.path.abspath(filename).startswith(_PACKAGE + os.sep)
-    return inside and not filename.endswith("_flow.py")
-
-
-def raised_in(trace: TracebackType | None) -> str:
-    """Return the file in which an exception was raised, or an empty text."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename if trace is not None else ""
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith((_PACKAGE + os.sep, _IMPORTLIB + os.sep, "<frozen importlib"))
 
 
 def complain(message: str) -> None:

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +24,21 @@ class Shell:
 
     folder: Path
     environment: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What a failed test has left running would keep jobs and warnings alive.
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start hpc-flows in the background."""
-        return subprocess.Popen(
+        process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-m", "hpc_flows", *arguments],
             cwd=self.folder,
             env={**os.environ, **self.environment},
@@ -39,16 +50,18 @@ class Shell:
                 **options,
             },
         )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run hpc-flows to its end."""
-        with self.start(*arguments) as process:
-            try:
-                out, err = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                out, err = process.communicate()
-                raise AssertionError(f"{arguments} did not end.\n{out}\n{err}") from None
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"{arguments} did not end.\n{out}\n{err}") from None
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def good(self, *arguments: str, timeout: float = 120) -> str:

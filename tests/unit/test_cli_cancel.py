@@ -63,7 +63,7 @@ def test_jobs_of_a_driver_that_is_gone_are_cancelled_with_one_call(
         run.task_run(0.3, f"t-{n}", "train")
     run.job(1, "hf-8c3f-1", "351", ["t-0", "t-1"])
     run.job(2, "hf-8c3f-2", "352", ["t-2"])
-    jobs = [element("351_0", Phase.ENDED), element("351_1"), element("352", token="hf-8c3f-2")]  # noqa: S106 - no password
+    jobs = [element("351_0", Phase.ENDED), element("351_1"), element("352", token="hf-8c3f-2")]
     scheduler = use(monkeypatch, *jobs)
     assert invoke(["runs", "cancel", "merry-fox"]) == 0
     assert scheduler.cancelled == [["351", "352"]]
