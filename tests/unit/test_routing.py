@@ -119,6 +119,7 @@ def test_calls_that_wait_for_one_run_arrive_together(cluster: Callable[[], FakeC
         first = task(lambda: gate.wait(60) and 7).submit()
         second = task(lambda: 8).submit()
         mapped = big.map([first, first, second, first], wait_for=[second])
+        second.wait()
         gate.set()
         return mapped
 
