@@ -54,11 +54,17 @@ def _debug_option() -> click.Option:
     )
 
 
+def _unwrapped(text: str | None) -> str | None:
+    r"""Turn the two characters `\b` of raw docstrings into the one that tells click not to wrap."""
+    return None if text is None else text.replace("\\b\n", "\b\n")
+
+
 class Command(click.Command):
     """A command that takes `--debug` wherever it stands on the line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.help = _unwrapped(self.help)
         self.params.append(_debug_option())
 
 
@@ -83,6 +89,7 @@ class LazyGroup(click.Group):
         """
         super().__init__(*args, **kwargs)
         self.on_use = dict(on_use or {})
+        self.help = _unwrapped(self.help)
         self.params.append(_debug_option())
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -81,6 +81,14 @@ def test_every_command_and_option_says_what_it_does() -> None:
                 assert parameter.help, f"{path} {parameter.opts}"
 
 
+def test_examples_in_the_help_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "\n    hpc-flows run cv.py --cluster afton\n" in told
+    for path, command in walk(cli):
+        assert "\\b" not in str(command.help), path
+
+
 def test_every_command_takes_debug() -> None:
     for path, command in walk(cli):
         options = [option for parameter in command.params for option in parameter.opts]
