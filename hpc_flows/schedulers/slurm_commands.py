@@ -62,19 +62,10 @@ MEMORY_RULES = ("per_node", "per_cpu", "omit")
 #: What sbatch's environment keeps of ours when it becomes the job's: who and where the user is, the
 #: language, and what makes the `module` command work; no tokens, no settings of other programs.
 _CLEAN = frozenset(
-    {"BASH_ENV", "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOADEDMODULES", "LOGNAME", "MAIL"}
-    | {
-        "MANPATH",
-        "MODULEPATH",
-        "MODULESHOME",
-        "PATH",
-        "SHELL",
-        "SLURM_CONF",
-        "TMPDIR",
-        "TZ",
-        "USER",
-        "_LMFILES_",
-    }
+    (
+        "BASH_ENV HOME LANG LANGUAGE LD_LIBRARY_PATH LOADEDMODULES LOGNAME MAIL MANPATH MODULEPATH "
+        "MODULESHOME PATH SHELL SLURM_CONF TMPDIR TZ USER _LMFILES_"
+    ).split()
 )
 _CLEAN_BEGINNINGS = ("BASH_FUNC_", "LC_", "LMOD_", "__LMOD_", "MODULES_")
 
