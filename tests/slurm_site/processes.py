@@ -180,6 +180,10 @@ def end_all(programs: Iterable[Program], *, politely: bool = True) -> None:
     left = [program for program in programs if program.alive()]
     if politely:
         left = _send_all(left, signal.SIGTERM, 3.0)
+    else:
+        # None may live long enough to report how another ended.
+        for program in left:
+            program.send(signal.SIGSTOP)
     _send_all(left, signal.SIGKILL, 5.0)
 
 

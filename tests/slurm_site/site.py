@@ -86,9 +86,7 @@ class Site:
         _check(name)
         self.programs.stop(name, signal.SIGKILL)
         if name in NODES:
-            # Each slurmstepd before its job, whose end it would report as the job's own.
-            programs = sorted(self.job_processes(name), key=lambda program: program.pid)
-            end_all(programs, politely=False)
+            end_all(self.job_processes(name), politely=False)
 
     def pause(self, name: str) -> None:
         """Make a daemon hang (SIGSTOP)."""
