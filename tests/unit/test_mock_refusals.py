@@ -107,3 +107,23 @@ def test_an_abbreviated_long_option_is_understood_where_it_is_clear(site: MockSi
     answer = site.run("sbatch --ex --wrap true")
     assert answer.status == 255
     assert "option '--ex' is ambiguous; possibilities:" in answer.err
+
+
+@pytest.mark.parametrize(
+    "line", ["squeue -i 5", "sbatch --container=x --wrap true", "srun --pty sh", "sinfo --json"]
+)
+def test_what_the_mock_does_not_play_is_refused_and_never_ignored(
+    site: MockSite, line: str
+) -> None:
+    answer = site.run(line)
+    assert answer.err.endswith("' is not played by the mock cluster\n")
+    assert answer.status != 0
+
+
+def test_a_heterogeneous_job_is_refused(site: MockSite) -> None:
+    (site.work / "het.sh").write_text("#!/bin/sh\n#SBATCH -n1\n#SBATCH hetjob\n#SBATCH -n1\ntrue\n")
+    answer = site.run("sbatch het.sh")
+    assert (answer.err, answer.status) == (
+        "sbatch: error: heterogeneous jobs are not played by the mock cluster\n",
+        1,
+    )

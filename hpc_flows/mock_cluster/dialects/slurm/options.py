@@ -16,11 +16,12 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its long name, its letter, and whether it takes a value."""
+    """One option: its long name, its letter, whether it takes a value, and whether it acts."""
 
     long: str
     short: str = ""
     takes: str = "value"
+    played: bool = True
 
 
 @dataclass(slots=True)
@@ -46,13 +47,15 @@ class Parsed:
 def options_of(text: str) -> list[Option]:
     """Read a table of options, one a line: `long short kind`, `-` for no letter.
 
-    Kinds: `value`, `flag`, `maybe` (a value may follow, joined by `=` or to the letter).
+    Kinds: `value`, `flag`, `maybe` (a value may follow, joined by `=` or to the letter). With
+    `refused` behind it the option is one of Slurm's that the mock does not play and says so.
     """
     table = []
     for line in text.split("\n"):
         words = line.split()
         if words:
-            table.append(Option(words[0], words[1].replace("-", ""), words[2]))
+            played = "refused" not in words
+            table.append(Option(words[0], words[1].replace("-", ""), words[2], played))
     return table
 
 
@@ -110,6 +113,12 @@ class Parser:
             if not words:
                 self._fail(f"option '--{option.long}' requires an argument")
             value = words.pop(0)
+        self._set(parsed, option, value)
+
+    def _set(self, parsed: Parsed, option: Option, value: str) -> None:
+        if not option.played:
+            text = f"option '--{option.long}' is not played by the mock cluster"
+            raise UsageError(f"{self._command}: error: {text}\n", self._status)
         parsed.values[option.long] = value
 
     def _find(self, name: str) -> Option:
@@ -133,13 +142,13 @@ class Parser:
                 self._fail(f"invalid option -- '{letter}'")
                 return
             if option.takes == "flag":
-                parsed.values[option.long] = ""
+                self._set(parsed, option, "")
                 continue
             if not letters and option.takes == "value":
                 if not words:
                     self._fail(f"option requires an argument -- '{letter}'")
                 letters = words.pop(0)
-            parsed.values[option.long] = letters
+            self._set(parsed, option, letters)
             return
 
     def _fail(self, text: str) -> None:

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 _SHARED = """
 account A value
 acctg-freq - value
-bb - value
-bbf - value
+bb - value refused
+bbf - value refused
 begin b value
 bell - flag
 chdir D value
-cluster-constraint - value
+cluster-constraint - value refused
 clusters M value
 comment - value
 constraint C value
-container - value
-contiguous - flag
-core-spec S value
-cores-per-socket - value
+container - value refused
+contiguous - flag refused
+core-spec S value refused
+cores-per-socket - value refused
 cpu-freq - value
-cpus-per-gpu - value
+cpus-per-gpu - value refused
 cpus-per-task c value
 deadline - value
 delay-boot - value
@@ -40,21 +40,21 @@ dependency d value
 distribution m value
 exclude x value
 exclusive - maybe
-extra-node-info B value
+extra-node-info B value refused
 get-user-env - maybe
-gid - value
+gid - value refused
 gpu-bind - value
 gpu-freq - value
 gpus G value
 gpus-per-node - value
-gpus-per-socket - value
+gpus-per-socket - value refused
 gpus-per-task - value
 gres - value
 gres-flags - value
 help h flag
 hint - value
 hold H flag
-immediate I maybe
+immediate I maybe refused
 job-name J value
 licenses L value
 mail-type - value
@@ -63,39 +63,39 @@ mcs-label - value
 mem - value
 mem-bind - value
 mem-per-cpu - value
-mem-per-gpu - value
+mem-per-gpu - value refused
 mincpus - value
 network - value
 nice - maybe
 no-kill k maybe
-nodefile F value
+nodefile F value refused
 nodelist w value
 nodes N value
 ntasks n value
-ntasks-per-core - value
-ntasks-per-gpu - value
+ntasks-per-core - value refused
+ntasks-per-gpu - value refused
 ntasks-per-node - value
-ntasks-per-socket - value
+ntasks-per-socket - value refused
 overcommit O flag
 oversubscribe s flag
 partition p value
 power - value
 prefer - value
-priority - value
+priority - value refused
 profile - value
 qos q value
 quiet Q flag
 reboot - flag
 reservation - value
 signal - value
-sockets-per-node - value
-spread-job - flag
-switches - value
-thread-spec - value
-threads-per-core - value
+sockets-per-node - value refused
+spread-job - flag refused
+switches - value refused
+thread-spec - value refused
+threads-per-core - value refused
 time t value
-time-min - value
-tmp - value
+time-min - value refused
+tmp - value refused
 uid - value
 usage - flag
 use-min-nodes - flag
@@ -106,10 +106,10 @@ wckey - value
 """
 _SBATCH = """
 array a value
-batch - value
+batch - value refused
 error e value
 export - value
-export-file - value
+export-file - value refused
 ignore-pbs - flag
 input i value
 kill-on-invalid-dep - value
@@ -124,34 +124,34 @@ wait W flag
 wrap - value
 """
 _SRUN = """
-bcast - maybe
+bcast - maybe refused
 cpu-bind - value
 error e value
 exact - flag
 export - value
-het-group - value
+het-group - value refused
 input i value
 jobid - value
 kill-on-bad-exit K maybe
 label l flag
 mpi - value
-multi-prog - flag
-open-mode - value
+multi-prog - flag refused
+open-mode - value refused
 output o value
 overlap - flag
-preserve-env E flag
-pty - maybe
-relative r value
-resv-ports - maybe
+preserve-env E flag refused
+pty - maybe refused
+relative r value refused
+resv-ports - maybe refused
 test-only - flag
 unbuffered u flag
 wait W value
 whole - flag
 """
 _SALLOC = """
-kill-command K maybe
+kill-command K maybe refused
 no-bell - flag
-no-shell - flag
+no-shell - flag refused
 wait-all-nodes - value
 """
 

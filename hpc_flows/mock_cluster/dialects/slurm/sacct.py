@@ -10,13 +10,13 @@ from hpc_flows.mock_cluster.client.unreachable import SACCT_DOWN
 from hpc_flows.mock_cluster.dialects.slurm import words
 from hpc_flows.mock_cluster.dialects.slurm.fields import CODES
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, Parser, UsageError, options_of
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once, user_name
 from hpc_flows.mock_cluster.dialects.slurm.sacct_fields import (
     ALL_FIELDS,
     DEFAULT_FIELDS,
     FIELDS,
     lines_of,
 )
-from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse_clusters, user_name
 from hpc_flows.mock_cluster.hostlist import expand_hosts, split_list
 
 if TYPE_CHECKING:
@@ -30,26 +30,25 @@ _PARSER = Parser(
     "sacct",
     options_of("""
 accounts A value
-allclusters L flag
+allclusters L flag refused
 allocations X flag
 allusers a flag
 array - flag
 brief b flag
-cluster M value
-clusters - value
-completion c flag
-constraints C value
+clusters M value
+completion c flag refused
+constraints C value refused
 delimiter - value
 duplicates D flag
 endtime E value
-env-vars - flag
-federation - flag
+env-vars - flag refused
+federation - flag refused
 fields - value
-file f value
-flags F value
+file f value refused
+flags F value refused
 format o value
-gid g value
-group - value
+gid g value refused
+group - value refused
 help h flag
 helpformat e flag
 jobs j value
@@ -57,8 +56,8 @@ json - maybe
 local - flag
 long l flag
 name - value
-ncpus I value
-nnodes i value
+ncpus I value refused
+nnodes i value refused
 nodelist N value
 noconvert - flag
 noheader n flag
@@ -66,22 +65,22 @@ parsable p flag
 parsable2 P flag
 partition r value
 qos q value
-reason R value
+reason R value refused
 starttime S value
 state s value
-timelimit-max K value
-timelimit-min k value
+timelimit-max K value refused
+timelimit-min k value refused
 truncate T flag
 uid u value
-units - value
+units - value refused
 usage U flag
 use-local-uid - flag
 user - value
 verbose v flag
 version V flag
-wckeys W value
+wckeys W value refused
 whole-hetjob - maybe
-yaml - maybe
+yaml - maybe refused
 """),
 )
 DISABLED = "Slurm accounting storage is disabled\n"
@@ -92,21 +91,16 @@ _BRIEF = "JobID,State,ExitCode"
 def sacct(service: Service, call: Call) -> None:
     """Answer one sacct."""
     given = _PARSER.parse(call.argv)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
     if given.has("helpformat"):
         call.out(_help_format())
         call.finish()
         return
-    if given.has("clusters"):
-        given.values["cluster"] = given.values.pop("clusters")
     if not service.site.accounting or service.faults.fire("accounting_absent"):
         raise UsageError(DISABLED)
     if service.faults.fire("slurmdbd_down"):
         raise UsageError(SACCT_DOWN)
-    refuse_clusters("sacct", given)
     rows = _select(service, call, given)
     if given.has("json"):
         from hpc_flows.mock_cluster.dialects.slurm import json_forms  # noqa: PLC0415 - seldom

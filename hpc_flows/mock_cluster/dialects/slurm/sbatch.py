@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 import shutil
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from hpc_flows.mock_cluster.admission import RefusedError
 from hpc_flows.mock_cluster.client.unreachable import TIMED_OUT
 from hpc_flows.mock_cluster.dialects.slurm import requests, words
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, UsageError
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once, user_name
 from hpc_flows.mock_cluster.hostlist import compress_hosts
 from hpc_flows.mock_cluster.job import Job, Request, clean_status
 from hpc_flows.mock_cluster.placement import candidates, place
@@ -42,11 +42,8 @@ _GIVE_UP_SECONDS = 120.0
 def sbatch(service: Service, call: Call) -> None:
     """Answer one sbatch."""
     given = requests.PARSERS["sbatch"].parse(call.argv, stop_at_operand=True)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
-    refuse_clusters("sbatch", given)
     if given.has("wrap"):
         if given.operands:
             _complain("Script arguments not permitted with --wrap option")
@@ -68,23 +65,6 @@ def _from_stdin(service: Service, call: Call, data: bytes) -> None:
     script = data.decode("utf-8", "surrogateescape")
     _check_script(script)
     _submit(service, call, given, script)
-
-
-def refuse_clusters(command: str, given: Parsed) -> None:
-    """Refuse `-M`: a mock site has one cluster, and no database of others.
-
-    Raises:
-        UsageError: another cluster was asked for.
-    """
-    name = given.get("clusters")
-    if name is None:
-        return
-    first = f"{command}: error: No cluster '{name}' known by database.\n"
-    second = (
-        f"{command}: error: '{name}' can't be reached now, or it is an invalid entry for "
-        "--cluster.  Use 'sacctmgr list clusters' to see available clusters.\n"
-    )
-    raise UsageError(first + second)
 
 
 def _complain(*lines: str) -> None:
@@ -123,6 +103,8 @@ def directives(script: str) -> Parsed:
         elif line.strip() and not line.startswith("#"):
             break
     parsed = requests.PARSERS["sbatch"].parse(argv)
+    if "hetjob" in parsed.operands or "packjob" in parsed.operands:
+        _complain("heterogeneous jobs are not played by the mock cluster")
     parsed.operands = []
     return parsed
 
@@ -145,14 +127,6 @@ def _submit(service: Service, call: Call, given: Parsed, script: str, path: str 
         try_only(service, call, request)
         return
     _queue(service, call, request, options)
-
-
-def user_name(uid: int) -> str:
-    """Return a user's name, or the number where the machine knows none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _queue(service: Service, call: Call, request: Request, options: Parsed) -> None:
@@ -201,7 +175,10 @@ def _answer(service: Service, call: Call, job: Job, options: Parsed) -> None:
     if banner is not None:
         write = call.err if banner.text("stream", "stdout") == "stderr" else call.out
         write(banner.text("text", "*** Welcome to the cluster ***") + "\n")
-    call.out(f"{job.id}\n" if options.has("parsable") else f"Submitted batch job {job.id}\n")
+    if options.has("parsable"):
+        call.out(f"{job.id}\n")
+    elif not options.has("quiet"):
+        call.out(f"Submitted batch job {job.id}\n")
     if options.has("wait"):
         service.cluster.when_ended(job, lambda _last: call.finish(_worst(service, job)))
     else:

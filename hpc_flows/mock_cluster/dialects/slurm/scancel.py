@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hpc_flows.mock_cluster import actions
 from hpc_flows.mock_cluster.dialects.slurm.fields import CODES
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, Parser, UsageError, options_of
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once, user_name
 from hpc_flows.mock_cluster.dialects.slurm.requests import signal_number
-from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse_clusters, user_name
 from hpc_flows.mock_cluster.hostlist import parse_elements
 
 if TYPE_CHECKING:
@@ -26,27 +26,27 @@ account A value
 batch b flag
 clusters M value
 ctld - flag
-cron - flag
+cron - flag refused
 full f flag
 help - flag
 hurry H flag
-interactive i flag
+interactive i flag refused
 jobname n value
 me - flag
 name - value
-nodelist w value
+nodelist w value refused
 partition p value
 qos q value
 quiet Q flag
-reservation R value
-sibling - value
+reservation R value refused
+sibling - value refused
 signal s value
 state t value
 usage - flag
 user u value
 verbose v flag
 version V flag
-wckey - value
+wckey - value refused
 """),
 )
 _TARGET = re.compile(r"^(\d+)(?:_(\d+|\[[\d,-]+\]))?(?:\.\d+)?$")
@@ -63,11 +63,8 @@ _DENIED_STATUS = 210
 def scancel(service: Service, call: Call) -> None:
     """Answer one scancel."""
     given = _PARSER.parse(call.argv)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
-    refuse_clusters("scancel", given)
     if given.has("jobname"):
         given.values["name"] = given.values.pop("jobname")
     for target in given.operands:

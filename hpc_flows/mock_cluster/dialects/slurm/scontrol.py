@@ -10,6 +10,7 @@ from hpc_flows.mock_cluster.admission import BAD_PARTITION
 from hpc_flows.mock_cluster.dialects.slurm import show, words
 from hpc_flows.mock_cluster.dialects.slurm.fields import View
 from hpc_flows.mock_cluster.dialects.slurm.options import Parser, UsageError, options_of
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once
 from hpc_flows.mock_cluster.dialects.slurm.squeue import as_element
 from hpc_flows.mock_cluster.hostlist import compress_hosts, expand_hosts, split_list
 
@@ -24,20 +25,19 @@ _PARSER = Parser(
     "scontrol",
     options_of("""
 all a flag
-cluster M value
-clusters - value
+clusters M value
 details d flag
 future F flag
 help h flag
 hide - flag
-json - maybe
+json - maybe refused
 local - flag
 oneliner o flag
 quiet Q flag
-uid u value
+uid u value refused
 verbose v flag
 version V flag
-yaml - maybe
+yaml - maybe refused
 """),
 )
 _JOB_ID = re.compile(r"^(\d+)(?:_(\d+|\[[\d,-]+\]|\*))?$")
@@ -47,9 +47,7 @@ BAD_JOB = "Invalid job id specified"
 def scontrol(service: Service, call: Call) -> None:
     """Answer one scontrol."""
     given = _PARSER.parse(call.argv)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
     if not given.operands:
         raise UsageError("scontrol: error: the interactive mode is not played by the mock\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpc_flows.mock_cluster.dialects.slurm import words
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, Parser, UsageError, options_of
-from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse_clusters
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once
 from hpc_flows.mock_cluster.hostlist import compress_hosts, expand_hosts
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ _PARSER = Parser(
 Node N flag
 all a flag
 clusters M value
-dead d flag
+dead d flag refused
 exact e flag
-federation - flag
+federation - flag refused
 format o value
-Format O value
+Format O value refused
 help - flag
 hide - flag
-iterate i value
-json - maybe
+iterate i value refused
+json - maybe refused
 list-reasons R flag
 local - flag
 long l flag
@@ -41,15 +41,15 @@ nodes n value
 noconvert - flag
 noheader h flag
 partition p value
-reservation T flag
-responding r flag
-sort S value
+reservation T flag refused
+responding r flag refused
+sort S value refused
 states t value
 summarize s flag
 usage - flag
 verbose v flag
 version V flag
-yaml - maybe
+yaml - maybe refused
 """),
 )
 _SHORT = {"ALLOCATED": "alloc", "MIXED": "mix", "IDLE": "idle", "DOWN": "down"}
@@ -155,11 +155,8 @@ _FIELDS: dict[str, tuple[str, Callable[[Group], str]]] = {
 def sinfo(service: Service, call: Call) -> None:
     """Answer one sinfo."""
     given = _PARSER.parse(call.argv)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
-    refuse_clusters("sinfo", given)
     with words.zone_of(call.env):
         if given.has("list-reasons"):
             call.out(_reasons(service, call, given))

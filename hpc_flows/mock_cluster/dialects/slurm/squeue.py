@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hpc_flows.mock_cluster.dialects.slurm import words
 from hpc_flows.mock_cluster.dialects.slurm.fields import CODES, FIELDS, LETTERS, View
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, Parser, UsageError, options_of
-from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse_clusters, user_name
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once, user_name
 from hpc_flows.mock_cluster.hostlist import expand_hosts, split_list
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ all a flag
 array r flag
 array-unique - flag
 clusters M value
-federation - flag
+federation - flag refused
 format o value
 Format O value
 help - flag
 hide - flag
-iterate i value
+iterate i value refused
 job j maybe
 jobs - maybe
 json - maybe
-licenses L value
+licenses L value refused
 local - flag
 long l flag
 me - flag
@@ -48,19 +48,19 @@ nodelist - value
 partition p value
 priority P flag
 qos q value
-reservation R value
-sibling - flag
+reservation R value refused
+sibling - flag refused
 sort S value
 start - flag
 state t value
 states - value
-steps s maybe
+steps s maybe refused
 usage - flag
 user u value
 users - value
 verbose v flag
 version V flag
-yaml - maybe
+yaml - maybe refused
 """),
 )
 DEFAULT_FORMAT = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
@@ -78,11 +78,8 @@ def squeue(service: Service, call: Call) -> None:
     for alias, name in _ALIASES.items():
         if given.has(alias):
             given.values[name] = given.values.pop(alias)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
-    refuse_clusters("squeue", given)
     if given.has("json"):
         from hpc_flows.mock_cluster.dialects.slurm import json_forms  # noqa: PLC0415 - seldom
 

@@ -18,12 +18,8 @@ from hpc_flows.mock_cluster.dialects.slurm.environment import (
     gpu_variables,
 )
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, UsageError
-from hpc_flows.mock_cluster.dialects.slurm.sbatch import (
-    refuse,
-    refuse_clusters,
-    try_only,
-    user_name,
-)
+from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once, user_name
+from hpc_flows.mock_cluster.dialects.slurm.sbatch import refuse, try_only
 from hpc_flows.mock_cluster.dialects.slurm.words import parse_memory
 from hpc_flows.mock_cluster.hostlist import compress_elements
 from hpc_flows.mock_cluster.job import PENDING, RUNNING, Job, clean_status
@@ -39,13 +35,10 @@ if TYPE_CHECKING:
 def srun(service: Service, call: Call) -> None:
     """Answer one srun: a step of the job that it runs in, or a job of its own."""
     given = requests.PARSERS["srun"].parse(call.argv, stop_at_operand=True)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
     if not given.operands:
         raise UsageError("srun: fatal: No command given to execute.\n")
-    refuse_clusters("srun", given)
     job = _own_job(service, call, given)
     if job is not None:
         _Step(service, call, given, job).begin(in_job=True)
@@ -56,11 +49,8 @@ def srun(service: Service, call: Call) -> None:
 def salloc(service: Service, call: Call) -> None:
     """Answer one salloc: an allocation for a command that runs where it was called."""
     given = requests.PARSERS["salloc"].parse(call.argv, stop_at_operand=True)
-    if given.has("version"):
-        call.out(f"slurm-wlm {service.site.version}\n")
-        call.finish()
+    if answered_at_once(service, call, given):
         return
-    refuse_clusters("salloc", given)
 
     def granted(job: Job) -> None:
         call.err(f"salloc: Granted job allocation {job.id}\n")
