@@ -61,7 +61,7 @@ def shell(home: Path, tmp_path: Path) -> Iterator[Shell]:
         yield shell
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen"
