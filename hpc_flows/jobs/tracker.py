@@ -7,18 +7,17 @@ carries out the verdicts, and resolves each future once.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.exceptions import PayloadError, SchedulerError, SubmissionRejected
-from hpc_flows.jobs import causes
+from hpc_flows.exceptions import SchedulerError
+from hpc_flows.jobs import outcome
 from hpc_flows.jobs.evidence import Decision, Verdict, judge, ours
 from hpc_flows.jobs.tail import MARK, DirectoryWatch, Entry, read_new
 from hpc_flows.logging import INFO, WARNING, _print_line, run_log
 from hpc_flows.schedulers.base import Phase
-from hpc_flows.states import FINAL_TYPES, InfrastructurePending, State, StateType, crashed_by
+from hpc_flows.states import InfrastructurePending, StateType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from hpc_flows.jobs.submission import Element, Submission
     from hpc_flows.journal.event import Event
     from hpc_flows.schedulers.base import JobStatus
+    from hpc_flows.states import State
 
 #: Journals of running jobs that are read in one round, for their logs.
 READS_PER_ROUND = 200
@@ -214,7 +214,7 @@ class Tracker:
         if event.kind == "log" and mine:
             self._show(element, data, event.wall)
         elif event.kind == "state" and mine:
-            self._take_state(element, event)
+            outcome.take_state(element, event)
         elif event.kind == "job-status":
             self._take_word(element, event)
 
@@ -224,29 +224,11 @@ class Tracker:
         text = f"Task run {element.call.run.name!r} - {record.get('message')}"
         _print_line(colour, str(record.get("level")), text, when)
 
-    def _take_state(self, element: Element, event: Event) -> None:
-        data = event.data
-        details = data.get("details") or {}
-        element.attempt = max(element.attempt, int(data.get("attempt") or 0))
-        element.node = str(details.get("node") or element.node)
-        element.job_seen = str(details.get("job") or element.job_seen)
-        type_ = StateType(data["type"])
-        state = State(type_, data["name"], data.get("message"), details=details, epoch=event.wall)
-        if type_ in FINAL_TYPES:
-            element.final = (state, data, time.time())
-        else:
-            element.call.future.update(state)
-
     def _take_word(self, element: Element, event: Event) -> None:
-        data = event.data
-        element.job_seen = str(data.get("job") or element.job_seen)
-        if data.get("phase") == "refused":
-            message = str(data.get("reason"))
-            details = {"job": element.job, "error": "PayloadError"}
-            state = State(StateType.CRASHED, None, message, details=details, epoch=event.wall)
-            element.final = (state, {"details": details}, time.time())
-            element.marked.add(element.restart)
-        elif data.get("phase") == "ending":
+        element.job_seen = str(event.data.get("job") or element.job_seen)
+        if event.data.get("phase") == "refused":
+            outcome.take_refusal(element, event)
+        elif event.data.get("phase") == "ending":
             self._hurry(element)
 
     def _hurry(self, element: Element) -> None:
@@ -259,24 +241,11 @@ class Tracker:
         if element.final is None:
             return
         if restart in element.marked or time.time() - element.final[2] > MARK_GRACE:
-            element.problem = self._problem(element.final[1])
+            element.problem = outcome.result_problem(self.root.run_dir, element.final[1])
             self._judge(element)
         else:
             element.look_at = element.final[2] + MARK_GRACE
             self._suspects.add(element)
-
-    def _problem(self, data: dict[str, Any]) -> str | None:
-        """Return what is wrong with a result file, as far as can be seen without reading it."""
-        reference = data.get("result")
-        if reference is None or "file" not in reference:
-            return None
-        path = os.path.join(self.root.run_dir, reference["file"])
-        # Listing the folder makes a network file system look at the server's newest one.
-        if os.path.basename(path) not in os.listdir(os.path.dirname(path)):
-            return f"{path} is not there"
-        size = os.stat(path).st_size
-        wanted = reference["size"]
-        return None if size == wanted else f"{path} has {size} of {wanted} bytes"
 
     # What schedulers say, in the askers' threads -------------------------------------------------
 
@@ -403,7 +372,7 @@ class Tracker:
         if element.over:
             return
         if element.final is not None:
-            element.problem = self._problem(element.final[1])
+            element.problem = outcome.result_problem(self.root.run_dir, element.final[1])
         asker = self._askers.get(element.submission.cluster.name)
         verdict = judge(
             element.facts(
@@ -433,41 +402,18 @@ class Tracker:
 
     def _carry_out(self, element: Element, verdict: Verdict) -> None:
         if verdict.type is None and element.final is not None:
-            self._believe(element, *element.final[:2])
+            # The job's journal holds it already.
+            state, data, _ = element.final
+            final = outcome.believed(state, data, self.root.results)
+            if self.drop(element):
+                element.call.run.run_count = element.attempt
+                self._endings.append(lambda: element.call.future.resolve(final))
             return
-        subject = element.subject()
-        message = causes.message(verdict, subject)
-        details = causes.details(verdict, subject)
-        if verdict.type is StateType.CRASHED:
-            state = crashed_by(verdict.cause, message, details)
-        elif verdict.type is StateType.CANCELLED:
-            state = State(StateType.CANCELLED, None, message, details=details)
-        else:
-            error = SubmissionRejected(message)
-            state = State(StateType.FAILED, verdict.cause, message, data=error, details=details)
+        decided = outcome.decided(verdict, element)
+        if decided.name == "Rejected":
             self._withdraw(element)
         if self.drop(element):
-            self._endings.append(lambda: _end(element, state))
-
-    def _believe(self, element: Element, state: State, data: dict[str, Any]) -> None:
-        """Take the outcome as the job has recorded it; the job's journal holds it already."""
-        reference = data.get("result")
-        value: Any = None
-        if reference is not None:
-            value = self.root.results.stored(reference)
-        elif state.details.get("error") == "PayloadError":
-            value = PayloadError(state.message or "The payload was refused.")
-        final = State(
-            state.type,
-            state.name,
-            state.message,
-            data=value,
-            details=state.details,
-            epoch=state.epoch,
-        )
-        if self.drop(element):
-            element.call.run.run_count = element.attempt
-            self._endings.append(lambda: element.call.future.resolve(final))
+            self._endings.append(lambda: _end(element, decided))
 
     def _withdraw(self, element: Element) -> None:
         asker = self._askers[element.submission.cluster.name]

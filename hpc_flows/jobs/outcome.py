@@ -1,0 +1,94 @@
+"""What a job's journal says of its run, and the final state that a verdict amounts to."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from hpc_flows.exceptions import PayloadError, SubmissionRejected
+from hpc_flows.jobs import causes
+from hpc_flows.states import FINAL_TYPES, State, StateType, crashed_by
+
+if TYPE_CHECKING:
+    from hpc_flows.jobs.evidence import Verdict
+    from hpc_flows.jobs.submission import Element
+    from hpc_flows.journal.event import Event
+    from hpc_flows.results import ResultStore
+
+
+def take_state(element: Element, event: Event) -> None:
+    """Note a state that the job has written; a final one waits for its verdict."""
+    data = event.data
+    details = data.get("details") or {}
+    element.attempt = max(element.attempt, int(data.get("attempt") or 0))
+    element.node = str(details.get("node") or element.node)
+    element.job_seen = str(details.get("job") or element.job_seen)
+    type_ = StateType(data["type"])
+    state = State(type_, data["name"], data.get("message"), details=details, epoch=event.wall)
+    if type_ in FINAL_TYPES:
+        element.final = (state, data, time.time())
+    else:
+        element.call.future.update(state)
+
+
+def take_refusal(element: Element, event: Event) -> None:
+    """Note that the job could not even read which task run it is for."""
+    details = {"job": element.job, "error": "PayloadError"}
+    message = str(event.data.get("reason"))
+    state = State(StateType.CRASHED, None, message, details=details, epoch=event.wall)
+    element.final = (state, {"details": details}, time.time())
+    element.marked.add(element.restart)
+
+
+def result_problem(run_dir: str, data: dict[str, Any]) -> str | None:
+    """Return what is wrong with a result file, as far as can be seen without reading it.
+
+    Args:
+        run_dir: the run's folder.
+        data: of the final state event.
+    """
+    reference = data.get("result")
+    if reference is None or "file" not in reference:
+        return None
+    path = os.path.join(run_dir, reference["file"])
+    try:
+        # Listing the folder makes a network file system look at the server's newest one.
+        if os.path.basename(path) not in os.listdir(os.path.dirname(path)):
+            return f"{path} is not there"
+        size = os.stat(path).st_size
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    wanted = reference["size"]
+    return None if size == wanted else f"{path} has {size} of {wanted} bytes"
+
+
+def believed(state: State, data: dict[str, Any], results: ResultStore) -> State:
+    """Return the state that a job has recorded, with what loads its value or exception."""
+    reference = data.get("result")
+    value: Any = None
+    if reference is not None:
+        value = results.stored(reference)
+    elif state.details.get("error") == "PayloadError":
+        value = PayloadError(state.message or "The payload was refused.")
+    return State(
+        state.type,
+        state.name,
+        state.message,
+        data=value,
+        details=state.details,
+        epoch=state.epoch,
+    )
+
+
+def decided(verdict: Verdict, element: Element) -> State:
+    """Return the state of a run that its own record did not decide."""
+    subject = element.subject()
+    message = causes.message(verdict, subject)
+    details = causes.details(verdict, subject)
+    if verdict.type is StateType.CRASHED:
+        return crashed_by(verdict.cause, message, details)
+    if verdict.type is StateType.CANCELLED:
+        return State(StateType.CANCELLED, None, message, details=details)
+    error = SubmissionRejected(message)
+    return State(StateType.FAILED, verdict.cause, message, data=error, details=details)
