@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from hpc_flows.exceptions import ClusterError
+from hpc_flows.exceptions import ClusterError, CommandNotFound, SchedulerUnavailable
 from hpc_flows.schedulers.opening import open_scheduler
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
     that runs as it is.
 
     Raises:
-        CommandNotFound: this machine has no such scheduler.
         SchedulerUnavailable: it does not answer.
-        ClusterError: the profile's scheduler or start command is wrong.
+        ClusterError: this machine has no such scheduler, or the profile is wrong.
     """
     scheduler = open_scheduler(cluster)
     if cluster.start:
@@ -50,7 +49,16 @@ def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
         _start(cluster)
     elif cluster.partitions:
         return cluster, scheduler
-    return cluster.with_live(scheduler.describe()), scheduler
+    try:
+        return cluster.with_live(scheduler.describe()), scheduler
+    except SchedulerUnavailable as error:
+        # Waiting helps where a scheduler is down, not where there is none.
+        if not isinstance(error.__cause__, CommandNotFound):
+            raise
+        raise ClusterError(
+            f"Cluster {cluster.name!r} cannot be used from this machine: {error.__cause__} "
+            "`hpc-flows cluster ls` lists the clusters that are known."
+        ) from error
 
 
 def _start(cluster: Cluster) -> None:
