@@ -271,10 +271,10 @@ def test_a_controller_that_is_killed_and_comes_back_loses_no_result(
 
 def _with(mock: Mock, folder: Path, line: str) -> str:
     """Return the path of a profile that differs from the mock's in one line."""
-    key = line.partition(" =")[0]
-    lines = mock.profile.read_text().splitlines()
-    changed = [line if each.startswith(f"{key} =") else each for each in lines]
+    text = mock.profile.read_text()
+    usual = line.replace("false", "true")
+    assert f"\n{usual}\n" in text
     path = folder / "changed" / "mock.toml"
     path.parent.mkdir()
-    path.write_text("\n".join(changed))
+    path.write_text(text.replace(f"\n{usual}\n", f"\n{line}\n", 1))
     return str(path)
