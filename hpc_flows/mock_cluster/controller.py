@@ -12,6 +12,8 @@ import selectors
 import signal
 import socket
 import struct
+import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -221,8 +223,15 @@ class Server:
             due = self._clock.next_due()
             wait = None if due is None else max(0.0, due - self._clock.now())
             for key, mask in self._selector.select(wait):
-                self._dispatch(key.data, mask)
-            self._clock.run_due()
+                self._guarded(partial(self._dispatch, key.data, mask))
+            self._guarded(self._clock.run_due)
+
+    def _guarded(self, turn: Callable[[], object]) -> None:
+        """Do one thing of the loop; a bug in it goes to the log and does not end the cluster."""
+        try:
+            turn()
+        except Exception:  # noqa: BLE001 - the loop goes on for all others
+            traceback.print_exc()
 
     def _dispatch(self, target: object, mask: int) -> None:
         if not isinstance(target, Call):

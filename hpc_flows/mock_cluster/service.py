@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import signal
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Service:
 
     def __init__(self, folder: Path, site: Site, clock: Clock) -> None:
         self.folder = folder
+        self.log = folder / "controller.log"
         self.site = site
         self.clock = clock
         state = folder / "state"
@@ -121,7 +123,10 @@ class Service:
         call.finish(status)
 
     def guard(self, call: Call, handle: Callable[[], None]) -> None:
-        """Run a handler; what it raises becomes the command's stderr and status."""
+        """Run a handler; what it raises becomes the command's stderr and status.
+
+        A bug of the mock ends the one command that met it and leaves a traceback in the log.
+        """
         try:
             handle()
         except UsageError as error:
@@ -132,6 +137,10 @@ class Service:
         except SiteError as error:
             call.err(f"{error}\n")
             call.finish(2)
+        except Exception:  # noqa: BLE001 - one command must not end the cluster of all others
+            traceback.print_exc()
+            call.err(f"{call.command}: error: the mock cluster has a bug; see {self.log}\n")
+            call.finish(1)
 
     # -- control
 

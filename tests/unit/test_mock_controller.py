@@ -157,6 +157,42 @@ def test_a_call_in_flight_when_the_controller_dies_ends_in_doubt(site: MockSite)
     start_again(site)
 
 
+def test_a_step_keeps_its_status_when_the_controller_dies(site: MockSite) -> None:
+    script = "srun sh -c 'until [ -e go ]; do sleep 0.05; done; exit 6' 2> /dev/null; exit $?"
+    (site.work / "step.sh").write_text(f"#!/bin/sh\n{script}\n")
+    job = site.submit("-o /dev/null step.sh")
+    site.until(lambda: site.out(f"sacct -n -P -j {job}.0 -o JobID").count(".0"), "1")
+    kill_controller(site)
+    (site.work / "go").touch()
+    spool = site.info.folder / "state" / "spool"
+    site.until(lambda: len(list(spool.glob("*/exit.json"))), "1")
+    start_again(site)
+    site.wait(job, "FAILED")
+    assert site.history(job, "ExitCode") == "6:0"
+
+
+ODD = ["", "-", "--", "=", "%", "[", "1_[", "_", "-1", "0", "1-", "é", "*", "a,b", ":", "@", "+"]
+VALUED = {
+    "sbatch": "array nodes time mem dependency begin signal gres gpus nice nodelist deadline",
+    "squeue": "jobs format Format state sort name user node partition",
+    "sacct": "jobs format starttime endtime state name nodelist",
+    "scancel": "name signal state user partition",
+    "sinfo": "format nodes partition states",
+}
+
+
+@pytest.mark.parametrize("command", VALUED)
+def test_odd_values_end_one_command_and_never_the_controller(site: MockSite, command: str) -> None:
+    tail = "-H --wrap true" if command == "sbatch" else ""
+    for option in VALUED[command].split():
+        line = "; ".join(f"{command} --{option}='{odd}' {tail}" for odd in ODD)
+        site.run(line)
+    for odd in ODD:
+        site.run(f"{command} '{odd}'; scontrol show job '{odd}'; scontrol hold '{odd}'")
+    assert mock_cluster.status(site.home, "m") is not None
+    assert (site.info.folder / "controller.log").read_text() == ""
+
+
 def test_stopping_cancels_what_runs(tmp_path: Path) -> None:
     site = MockSite(tmp_path)
     site.submit("-o /dev/null --wrap 'echo $$ > pid; sleep 300'")

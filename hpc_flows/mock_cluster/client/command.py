@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 import sys
 from _signal import SIG_DFL, SIGINT, SIGPIPE, signal
-from _socket import AF_UNIX, SOCK_STREAM, socket
+from _socket import AF_UNIX, MSG_NOSIGNAL, SOCK_STREAM, socket
 from time import monotonic, sleep
 
 from .unreachable import CONNECT_FAILURE, NO_ANSWER, answer_without_controller
@@ -33,7 +33,7 @@ class Link:
 
     def send(self, letter: bytes, data: bytes) -> None:
         """Send one frame."""
-        self.sock.sendall(letter + len(data).to_bytes(4, "big") + data)
+        self.sock.sendall(letter + len(data).to_bytes(4, "big") + data, MSG_NOSIGNAL)
 
     def frames(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield (letter, data) until the controller hangs up."""
@@ -104,7 +104,8 @@ def _request(command: str, argv: list[str]) -> bytes:
 
 
 def _converse(link: Link) -> int | None:
-    """Do what the frames say; return the exit status, or None when the link broke."""
+    """Do what the frames say; return the exit status, or None when the link broke before one."""
+    fallback = None
     for letter, data in link.frames():
         if letter == b"o":
             _write(1, data)
@@ -117,8 +118,8 @@ def _converse(link: Link) -> int | None:
         elif letter == b"r":
             from .steps import run_tasks  # noqa: PLC0415 - only srun and salloc need it
 
-            run_tasks(link, data)
-    return None
+            fallback = run_tasks(link, data)
+    return fallback
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -19,8 +19,10 @@ _CANNOT_EXECUTE = 2
 _CHUNK = 1 << 16
 
 
-def run_tasks(link: Link, data: bytes) -> None:
+def run_tasks(link: Link, data: bytes) -> int:
     """Run tasks side by side, wait for all, and report how each of them ended.
+
+    Returns the exit status to end with where the controller cannot be told any more.
 
     Args:
         link: the connection that the report goes to.
@@ -37,11 +39,19 @@ def run_tasks(link: Link, data: bytes) -> None:
     signal.signal(signal.SIGINT, pass_on)
     signal.signal(signal.SIGTERM, pass_on)
     _copy_labelled(readers)
-    report = []
+    report: list[tuple[int, int, float]] = []
     for child in children:
         _, status, usage = os.wait4(child, 0)
-        report.append([status, usage.ru_maxrss, usage.ru_utime + usage.ru_stime])
-    link.send(b"d", json.dumps(report).encode())
+        report.append((status, usage.ru_maxrss, usage.ru_utime + usage.ru_stime))
+    try:
+        link.send(b"d", json.dumps(report).encode())
+    except OSError:
+        sys.stderr.write("srun: error: the controller is gone; the step is not in accounting\n")
+    return max(_exit_status(entry[0]) for entry in report)
+
+
+def _exit_status(status: int) -> int:
+    return 128 + (status & 0x7F) if status & 0x7F else status >> 8
 
 
 def _start(spec: dict[str, Any], number: int, readers: dict[int, bytes]) -> int:

@@ -282,6 +282,8 @@ class _Builder:
         request.hold = given.has("hold")
         request.no_kill = given.has("no-kill") and given.get("no-kill") != "off"
         nice = given.get("nice")
+        if nice is not None and not re.match(r"^(-?\d+)?$", nice):
+            raise self._bad("nice")
         if nice is not None:
             request.nice = int(nice or 100)
         request.array = given.get("array")

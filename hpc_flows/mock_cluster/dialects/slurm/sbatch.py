@@ -13,7 +13,7 @@ from hpc_flows.mock_cluster.client.unreachable import TIMED_OUT
 from hpc_flows.mock_cluster.dialects.slurm import requests, words
 from hpc_flows.mock_cluster.dialects.slurm.options import Parsed, UsageError
 from hpc_flows.mock_cluster.dialects.slurm.preliminaries import answered_at_once, user_name
-from hpc_flows.mock_cluster.hostlist import compress_hosts
+from hpc_flows.mock_cluster.hostlist import compress_hosts, parse_elements
 from hpc_flows.mock_cluster.job import Job, Request, clean_status
 from hpc_flows.mock_cluster.placement import candidates, place
 
@@ -129,10 +129,17 @@ def _submit(service: Service, call: Call, given: Parsed, script: str, path: str 
     _queue(service, call, request, options)
 
 
+def element_count(request: Request) -> int:
+    """Return how many jobs a checked request makes."""
+    return len(parse_elements(request.array.partition("%")[0])) if request.array else 1
+
+
 def _queue(service: Service, call: Call, request: Request, options: Parsed) -> None:
     try:
         admission.check(service.site, request, inside_job=is_inside(service, call))
-        if service.cluster.is_full() or service.faults.fire("max_job_count", job=request.name):
+        if service.cluster.is_full(element_count(request)) or service.faults.fire(
+            "max_job_count", job=request.name
+        ):
             call.err(_SLEEPING)
             _wait_for_room(service, call, request, options)
             return
@@ -150,7 +157,8 @@ def _wait_for_room(service: Service, call: Call, request: Request, options: Pars
     def again() -> None:
         if call.fileno() < 0:
             return
-        if not service.cluster.is_full() and not service.faults.active("max_job_count"):
+        room = not service.cluster.is_full(element_count(request))
+        if room and not service.faults.active("max_job_count"):
             service.guard(
                 call, lambda: _answer(service, call, service.cluster.submit(request), options)
             )

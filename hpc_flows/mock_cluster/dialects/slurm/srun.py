@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.mock_cluster import actions, admission, scheduling
+from hpc_flows.mock_cluster import actions, admission, processes, scheduling
 from hpc_flows.mock_cluster.accounting import begin_step, step_end
 from hpc_flows.mock_cluster.admission import RefusedError
 from hpc_flows.mock_cluster.cluster import Exit
@@ -99,7 +99,8 @@ def _allocate(service: Service, call: Call, given: Parsed, granted: Callable[[Jo
     except RefusedError as refusal:
         refuse(service, call, command, refusal)
         return
-    job.pid = call.pid
+    process = processes.read(call.pid)
+    job.pid, job.pid_born = call.pid, process.born if process else 0
     waited: list[bool] = []
     service.interactive[job.id] = lambda: _started(call, job, granted, waited)
     call.on_hang_up = lambda: _hung_up(service, call, job)
@@ -159,6 +160,8 @@ class _Step:
         number, job.steps = job.steps, job.steps + 1
         label = os.path.basename(self._given.operands[0])
         self._table = begin_step(job, str(number), label, self._service.now(), len(self._nodes))
+        self._service.cluster.save(job)
+        self._service.cluster.post(job)
         self._service.runner.step_pids[job.id, str(number)] = self._call.pid
         spec = {
             "argv": self._given.operands,
