@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Short timings, so that tests need not wait; each test that is about one of them sets it.
 QUICK: dict[str, str | float] = {
     "tick": 0.02,
-    "kill_wait": 0.5,
+    "kill_wait": 5.0,
     "dbd_lag": 0.0,
     "limit_grain": 0.0,
     "message_timeout": 1.0,
