@@ -73,6 +73,8 @@ class Row:
     end: float | None
     nodes: list[str]
     cpus: int
+    head_cpus: int
+    head_memory: int
     gpus: int
     memory: int
     status: int
@@ -102,7 +104,7 @@ class Row:
     @staticmethod
     def of(job: Job, state: str | None = None) -> Row:
         """Return a row with what a job's record says now, or with another state."""
-        held = job.nodes.values()
+        held = list(job.nodes.values())
         return Row(
             job=job.id,
             run=job.run,
@@ -119,11 +121,13 @@ class Row:
             end=job.end,
             nodes=job.node_names,
             cpus=sum(a.cpus for a in held) or job.request.cpus,
+            head_cpus=held[0].cpus if held else 0,
+            head_memory=held[0].memory if held else 0,
             gpus=sum(len(a.gpus) for a in held),
             memory=sum(a.memory for a in held),
             status=0 if (state or job.state) in _NO_STATUS else job.status,
             derived=job.derived,
-            reason=job.reason if job.state == "PENDING" else "None",
+            reason="None" if job.nodes else job.reason,
             comment=job.comment,
             max_rss=job.max_rss,
             cpu_seconds=job.cpu_seconds,

@@ -44,7 +44,7 @@ def cancel(cluster: Cluster, job: Job, uid: int) -> None:
 def _cancel_waiting(cluster: Cluster, job: Job, uid: int) -> None:
     """Cancel a waiting record; an array's common one keeps its elements, as it does in Slurm."""
     now = cluster.clock.now()
-    job.state, job.cancelled_by, job.reason = CANCELLED, uid, "None"
+    job.state, job.cancelled_by = CANCELLED, uid
     job.eligible = job.eligible if job.eligible and job.eligible <= now else now
     job.start = job.end = now
     cluster.close(job)

@@ -143,7 +143,7 @@ class Cluster:
         number = self.take_id()
         self.specs[number] = request
         job = Job(number, number, request, self.clock.now(), time_limit=request.time_limit)
-        job.run = self.generation
+        job.run, job.last_eval = self.generation, self.clock.now()
         job.comment, job.begin, job.dependencies = request.comment, request.begin, waits_for
         job.held = HELD_BY_USER if request.hold else ""
         job.priority = 0 if job.held else self._priority(request)

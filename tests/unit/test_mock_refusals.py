@@ -65,6 +65,8 @@ def test_another_cluster_is_unknown(site: MockSite) -> None:
         ("squeue -t nosuch", "squeue: error: Invalid job state specified: nosuch\n", 1),
         ("squeue -j nonsense", "squeue: error: Invalid job id: nonsense\n", 1),
         ("squeue -j 999999", "slurm_load_jobs error: Invalid job id specified\n", 1),
+        ("squeue -S K", "squeue: error: Invalid sort specification: K\n", 1),
+        ("squeue -l -o %i", "squeue: fatal: Options -o(--format) and -l(--long) are mut", 1),
         ("squeue -O derived_ec", "Invalid job format specification: derived_ec\n", 1),
         ("sacct -j nonsense", "sacct: fatal: Bad job/step specified: nonsense\n", 1),
         ("sacct -s nosuch", "sacct: fatal: unrecognized job state value 'nosuch'\n", 1),

@@ -169,6 +169,22 @@ def test_accounting_separates_as_asked(site: MockSite) -> None:
     assert site.out(f"sacct -p -n -X -j {job} -o JobID,State") == f"{job}|COMPLETED|\n"
 
 
+def test_a_batch_step_is_on_the_first_node_only(site: MockSite) -> None:
+    job = site.submit("-p parallel -N2 -n4 --mem=1G -o /dev/null --wrap true")
+    site.wait(job, "COMPLETED")
+    fields = "JobID,NNodes,AllocCPUS,NodeList,AllocTRES"
+    assert site.out(f"sacct -n -P -j {job} -o {fields}").splitlines() == [
+        f"{job}|2|4|c[1-2]|billing=4,cpu=4,mem=2G,node=2",
+        f"{job}.batch|1|2|c1|cpu=2,mem=1G,node=1",
+    ]
+
+
+def test_a_cancelled_job_keeps_the_reason_it_waited_for(site: MockSite) -> None:
+    job = site.submit("-H --wrap true")
+    site.out(f"scancel {job}")
+    assert site.out(f"squeue -h -t all -j {job} -o %r") == "JobHeldUser\n"
+
+
 def test_accounting_pads_a_table_for_people(site: MockSite) -> None:
     job = site.submit("-o /dev/null --wrap true")
     site.wait(job, "COMPLETED")

@@ -194,7 +194,7 @@ FIELDS: dict[str, tuple[str, Callable[[View], str]]] = {
     "jobarrayid": ("JOBID", lambda v: v.job.display_id),
     "jobid": ("JOBID", lambda v: str(v.job.id)),
     "licenses": ("LICENSES", lambda v: _or(v.job.request.licenses, "(null)")),
-    "maxcpus": ("MAX_CPUS", lambda _v: "0"),
+    "maxcpus": ("MAX_CPUS", lambda v: str(v.cpus)),
     "minmemory": ("MIN_MEMORY", lambda v: v.memory),
     "mincpus": ("MIN_CPUS", lambda v: str(v.job.request.cpus_per_task)),
     "name": ("NAME", lambda v: v.job.request.name),

@@ -76,9 +76,36 @@ class Line:
         return self.row.state
 
     @property
+    def is_batch(self) -> bool:
+        """Whether it is the batch script's step, which runs on the first node only."""
+        return self.step is not None and self.step.name == "batch"
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes."""
+        return self.row.nodes[:1] if self.is_batch else self.row.nodes
+
+    @property
     def nodes(self) -> str:
-        """The nodes, or None assigned."""
-        return compress_hosts(self.row.nodes) or "None assigned"
+        """The nodes as Slurm prints them, or None assigned."""
+        return compress_hosts(self.names) or "None assigned"
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs it holds or held."""
+        if not self.row.nodes:
+            return 0
+        return self.row.head_cpus if self.is_batch else self.row.cpus
+
+    @property
+    def allocated(self) -> str:
+        """The allocated trackable resources; a step's are without billing."""
+        if not self.step:
+            return self.requested if self.row.nodes else ""
+        memory = self.row.head_memory if self.is_batch else self.row.memory
+        parts = [f"cpu={self.cpus}"]
+        parts += [f"gres/gpu={self.row.gpus}"] if self.row.gpus else []
+        return ",".join([*parts, f"mem={words.show_memory(memory)}", f"node={len(self.names)}"])
 
     @property
     def max_rss(self) -> int:
@@ -154,7 +181,7 @@ def _memory(line: Line) -> str:
 
 
 def _nodes_asked(line: Line) -> str:
-    return str(len(line.row.nodes) or line.row.request.min_nodes)
+    return str(len(line.names) or line.row.request.min_nodes)
 
 
 def _wait(line: Line) -> str:
@@ -164,9 +191,9 @@ def _wait(line: Line) -> str:
 
 _SET: dict[str, Callable[[Line], str]] = {
     "Account": lambda v: v.row.request.account or "",
-    "AllocCPUS": lambda v: str(v.row.cpus if v.row.nodes else 0),
-    "AllocNodes": lambda v: str(len(v.row.nodes)),
-    "AllocTRES": lambda v: v.requested if v.row.nodes else "",
+    "AllocCPUS": lambda v: str(v.cpus),
+    "AllocNodes": lambda v: str(len(v.names)),
+    "AllocTRES": lambda v: v.allocated,
     "AveRSS": _of_step(lambda v: f"{v.max_rss}K" if v.max_rss else ""),
     "Cluster": lambda v: v.site.name,
     "Comment": _whole(lambda v: (v.row.comment or "") if v.site.store_comment else ""),
@@ -186,11 +213,12 @@ _SET: dict[str, Callable[[Line], str]] = {
     "JobID": _job_id,
     "JobIDRaw": _raw_id,
     "JobName": _name,
+    "Layout": _of_step(lambda _v: "Unknown"),
     "MaxRSS": _of_step(lambda v: f"{v.max_rss}K" if v.max_rss else ""),
     "MaxRSSNode": _of_step(lambda v: v.nodes if v.max_rss else ""),
     "MaxRSSTask": _of_step(lambda v: "0" if v.max_rss else ""),
-    "NCPUS": lambda v: str(v.row.cpus if v.row.nodes else 0),
-    "NNodes": lambda v: str(len(v.row.nodes) or v.row.request.min_nodes),
+    "NCPUS": lambda v: str(v.cpus),
+    "NNodes": lambda v: str(len(v.names) or v.row.request.min_nodes),
     "NodeList": lambda v: v.nodes,
     "NTasks": _of_step(lambda v: str(v.step.ntasks if v.step else 1)),
     "Partition": _whole(lambda v: v.row.request.partition),
@@ -202,9 +230,9 @@ _SET: dict[str, Callable[[Line], str]] = {
     "ReqCPUFreqGov": _whole(lambda _v: "Unknown"),
     "ReqCPUFreqMax": _whole(lambda _v: "Unknown"),
     "ReqCPUFreqMin": _whole(lambda _v: "Unknown"),
-    "ReqCPUS": lambda v: str(v.row.request.cpus),
+    "ReqCPUS": lambda v: str(v.cpus if v.step else v.row.request.cpus),
     "ReqMem": _whole(_memory),
-    "ReqNodes": _whole(_nodes_asked),
+    "ReqNodes": _nodes_asked,
     "ReqTRES": _whole(lambda v: v.requested),
     "Reserved": _whole(_wait),
     "Start": lambda v: v.time(v.start, "None" if v.end is not None else "Unknown"),

@@ -80,6 +80,9 @@ def squeue(service: Service, call: Call) -> None:
             given.values[name] = given.values.pop(alias)
     if answered_at_once(service, call, given):
         return
+    if given.has("long") and given.has("format"):
+        text = "Options -o(--format) and -l(--long) are mutually exclusive. "
+        raise UsageError(f"squeue: fatal: {text}Please remove one and retry.\n")
     if given.has("json"):
         from hpc_flows.mock_cluster.dialects.slurm import json_forms  # noqa: PLC0415 - seldom
 
@@ -229,7 +232,11 @@ def _sort_key(letter: str) -> Callable[[Job], tuple[float, str]]:
         "S": lambda job: job.start or 0.0,
         "V": lambda job: job.submit,
         "e": lambda job: job.end or 0.0,
-        "K": lambda job: job.task if job.task is not None else -1,
+        "C": lambda job: sum(held.cpus for held in job.nodes.values()),
+        "D": lambda job: len(job.nodes),
+        "F": lambda job: job.array_id or job.id,
+        "l": lambda job: job.time_limit or 0,
+        "U": lambda job: job.request.uid,
     }
     texts: dict[str, Callable[[Job], str]] = {
         "P": lambda job: job.request.partition,
@@ -239,6 +246,8 @@ def _sort_key(letter: str) -> Callable[[Job], tuple[float, str]]:
         "T": lambda job: job.state,
     }
     number, text = numbers.get(letter), texts.get(letter)
+    if number is None and text is None:
+        raise UsageError(f"squeue: error: Invalid sort specification: {letter}\n")
     return lambda job: (number(job) if number else 0.0, text(job) if text else "")
 
 
