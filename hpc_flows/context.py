@@ -8,6 +8,9 @@ from __future__ import annotations
 from _thread import allocate_lock
 from contextvars import ContextVar
 
+from hpc_flows.exceptions import ParameterError
+from hpc_flows.journal.event import shortened
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +133,7 @@ class RootRun:
             "attempt": run.run_count,
         }
         if state.message:
-            data["message"] = state.message
+            data["message"] = shortened(str(state.message))
         if state.details:
             data["details"] = state.details
         self.journal.write("state", data)
@@ -382,6 +385,9 @@ class tags:  # noqa: N801 - Prefect's name
     __slots__ = ("_new", "_tokens")
 
     def __init__(self, *new: str) -> None:
+        if not all(isinstance(tag, str) for tag in new):
+            msg = f'tags() takes texts, as in tags("a", "b"), not {new!r}.'
+            raise ParameterError(msg)
         self._new = new
         self._tokens: list[Any] = []
 

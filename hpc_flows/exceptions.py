@@ -51,7 +51,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class HpcFlowsError(Exception):
@@ -256,3 +256,27 @@ def close_match(name: str, known: Iterable[str]) -> str:
 
     found = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
     return f" Did you mean {found[0]!r}?" if found else ""
+
+
+#: Characters of an exception's text that messages repeat.
+_LONGEST_TEXT = 20_000
+
+
+def text_of(error: BaseException) -> str:
+    """Return `str(error)`, cut where it is very long; never fails, as a `__str__` may."""
+    return _cut(error, str)
+
+
+def repr_of(error: object) -> str:
+    """Return `repr(error)`, cut where it is very long; never fails, as a `__repr__` may."""
+    return _cut(error, repr)
+
+
+def _cut(error: object, spell: Callable[[object], str]) -> str:
+    try:
+        text = spell(error)
+    except Exception:  # noqa: BLE001 - the class's own method may raise anything
+        return f"({type(error).__name__}, whose __{spell.__name__}__ raises)"
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"{text[:_LONGEST_TEXT]}… (cut here; {len(text)} characters in all)"

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from functools import partial, update_wrapper
+from types import MethodType
 
 from hpc_flows.context import RunContext, current, open_root
 from hpc_flows.engine.cancelling import watch
 from hpc_flows.engine.drive import adrive, drive
 from hpc_flows.engine.flow_engine import run_flow
 from hpc_flows.engine.hooks import check_hooks, is_coroutine_function
+from hpc_flows.engine.options import (
+    check_function,
+    check_template,
+    check_timeout,
+    check_words,
+    unwrapped,
+)
 from hpc_flows.engine.parameters import (
     bind,
     defaults_of,
@@ -18,11 +26,10 @@ from hpc_flows.engine.parameters import (
 )
 from hpc_flows.engine.retries import check_delays, check_retries
 from hpc_flows.exceptions import ParameterError, ParameterTypeError
-from hpc_flows.futures import value_of
+from hpc_flows.futures import as_waited, value_of
 from hpc_flows.runs import FlowRun
 from hpc_flows.settings import get_settings
 from hpc_flows.task_runners.routing import Router
-from hpc_flows.tasks import check_timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +87,11 @@ _OPTIONS = (
     "on_cancellation",
     "on_crashed",
 )
-_GENERATOR, _ASYNC_GENERATOR = 0x20, 0x200
+#: What Prefect users and others look for among the options of a flow, and where it is instead.
+_ELSEWHERE = {
+    "resources": " Tasks ask for resources: @task(resources=...).",
+    "tags": " Give a run tags where it is called: `with tags(...):`.",
+}
 
 
 class Flow(Generic[P, R]):
@@ -111,15 +122,18 @@ class Flow(Generic[P, R]):
         Raises:
             ParameterError: an option is wrong, or not known.
         """
-        self.fn = _checked_function(fn)
+        fn, self._method = unwrapped(fn)
+        check_function("flow", fn)
+        self.fn = fn
         update_wrapper(self, fn)
         function_name = getattr(fn, "__name__", None) or type(fn).__name__
         self.name = options.get("name") or function_name.replace("_", "-")
         owner = f"Flow {self.name!r}"
-        refuse_unknown(owner, options.keys() - set(_OPTIONS), _OPTIONS)
+        refuse_unknown(owner, options.keys() - set(_OPTIONS), _OPTIONS, _ELSEWHERE)
+        check_words(owner, options)
         self._options = options
         self.description = options.get("description") or getattr(fn, "__doc__", None)
-        self.flow_run_name = options.get("flow_run_name")
+        self.flow_run_name = check_template(owner, "flow_run_name", options.get("flow_run_name"))
         self.retries = check_retries(owner, options.get("retries"))
         self.retry_delay_seconds = check_delays(
             owner, options.get("retry_delay_seconds"), self.retries
@@ -140,6 +154,12 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
+
+    def __get__(self, instance: object, owner: type | None = None) -> Flow[..., Any]:
+        """Return the flow with an object, or its class, as the first argument, as methods have."""
+        if self._method is staticmethod or (instance is None and self._method is None):
+            return self
+        return _BoundFlow(self, instance if self._method is None else owner)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
         """Return a flow of the same function with some options changed."""
@@ -215,7 +235,7 @@ class Flow(Generic[P, R]):
         context.dispatch = router
         try:
             root.record_flow(run, self.entrypoint)
-            return (yield from run_flow(self, run, context, tuple(wait_for or ())))
+            return (yield from run_flow(self, run, context, as_waited(wait_for)))
         finally:
             router.close()
             if owned:
@@ -271,6 +291,25 @@ class Flow(Generic[P, R]):
                 if name not in defaults or parameters[name] is not defaults[name]
             ]
         return _coerced(self, parameters, doubtful) if doubtful else dict(parameters)
+
+
+class _BoundFlow(Flow[P, R]):
+    """A flow that is a method, with the object that it was looked up on."""
+
+    def __init__(self, flow: Flow[P, R], first: object) -> None:
+        self.__dict__.update(flow.__dict__)
+        self.fn = MethodType(flow.fn, first)
+        self._flow = flow
+        self._first = first
+
+    def __get__(self, instance: object, owner: type | None = None) -> Flow[P, R]:
+        return self
+
+    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
+        return _BoundFlow(self._flow.with_options(**options), self._first)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._flow(self._first, *args, **kwargs)
 
 
 _BUILTIN: dict[str, type] = {
@@ -340,28 +379,9 @@ def _complaint(flow: Flow[..., Any], names: list[str], error: Any) -> str:
         place, *inner = problem["loc"]
         name = ".".join([names[int(str(place)[1:])], *map(str, inner)])
         value = problem["input"]
-        lines.append(f"  {name}: {problem['msg']} (given: {value!r}, a {type(value).__name__})")
+        given = f"{value!r}, of type {type(value).__name__}"
+        lines.append(f"  {name}: {problem['msg']} (given: {given})")
     return "\n".join(lines)
-
-
-def _checked_function(fn: Any) -> Any:
-    """Return `fn` if a flow can be made of it.
-
-    Raises:
-        ParameterError: it cannot be called, or is a generator function.
-    """
-    if not callable(fn):
-        hint = " Write @flow(name=...) to give the flow a name." if isinstance(fn, str) else ""
-        msg = f"@flow decorates functions, not {fn!r}.{hint}"
-        raise ParameterError(msg)
-    code = getattr(fn, "__code__", None)
-    if code is not None and code.co_flags & (_GENERATOR | _ASYNC_GENERATOR):
-        msg = (
-            f"Flow {fn.__name__!r} is a generator function, which is not available in this version "
-            f"of hpc_flows. Return a list instead of yielding."
-        )
-        raise ParameterError(msg)
-    return fn
 
 
 def _checked_runner(owner: str, runner: Any) -> Any:

@@ -300,6 +300,14 @@ class quote:  # noqa: N801 - Prefect's name
         return f"quote({self.value!r})"
 
 
+def as_waited(wait_for: Any) -> tuple[Any, ...]:
+    """Return what `wait_for` was given, one thing or several, as a tuple."""
+    if not wait_for:
+        return ()
+    one = isinstance(wait_for, (TaskFuture, unmapped, allow_failure, dict, str))
+    return (wait_for,) if one or not hasattr(wait_for, "__iter__") else tuple(wait_for)
+
+
 def is_plain(values: Iterable[Any]) -> bool:
     """Tell quickly whether none of the values can be, or hold, a future."""
     return _PLAIN.issuperset(map(type, values))

@@ -11,6 +11,7 @@ import time
 
 from hpc_flows.context import current
 from hpc_flows.exceptions import MissingContextError
+from hpc_flows.journal.event import shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _emit(context: RunContext, level: str, logger: str, message: str, when: floa
     else:
         subject = ""
     root.journal.write("log", data)
-    _print_line(root.settings.console_colour, level, subject + message, when)
+    _print_line(root.settings.console_colour, level, subject + shortened(message), when)
 
 
 _clock: tuple[int, str] = (0, "")

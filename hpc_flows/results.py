@@ -16,7 +16,7 @@ from binascii import a2b_base64, b2a_base64
 from errno import EDQUOT, ENOSPC
 from time import monotonic, sleep
 
-from hpc_flows.exceptions import FailedRun, MissingResult, ResultError
+from hpc_flows.exceptions import FailedRun, MissingResult, ResultError, text_of
 from hpc_flows.serializers.base import write_file
 from hpc_flows.serializers.pickle import (
     MAGIC,
@@ -277,7 +277,7 @@ class _KeptError:
 
     @classmethod
     def of(cls, error: BaseException) -> _KeptError:
-        message = _text_of(error)
+        message = text_of(error)
         pickled, reason = None, ""
         for candidate in _candidates(error, message):
             try:
@@ -399,13 +399,6 @@ def _refresh(folder: str) -> None:
 def _full_name(class_: type) -> str:
     module = class_.__module__
     return class_.__qualname__ if module == "builtins" else f"{module}.{class_.__qualname__}"
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - the class's own __str__ may raise anything
-        return "(no text: its __str__ raises)"
 
 
 def _traceback_of(error: BaseException) -> str:

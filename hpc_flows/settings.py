@@ -115,7 +115,14 @@ def _flag(value: Any) -> bool:
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError
-    return os.path.abspath(os.path.expanduser(value))
+    found = os.path.expanduser(value)
+    if found.startswith("~"):  # no such user, or HOME is not set and the system does not know us
+        msg = (
+            f"The folder {value!r} cannot be found, because nothing says what '~' stands for. Set "
+            f"HOME, or set HPC_FLOWS_HOME to a whole path."
+        )
+        raise SettingsError(msg)
+    return os.path.abspath(found)
 
 
 _PARSERS = {"text": _text, "integer": _integer, "number": _number, "flag": _flag, "path": _path}

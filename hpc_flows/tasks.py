@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import sys
 from functools import partial, update_wrapper
+from types import MethodType
 
 from hpc_flows.context import current, entered, give_way
 from hpc_flows.engine.drive import adrive, drive
 from hpc_flows.engine.hooks import check_hooks, is_coroutine_function
 from hpc_flows.engine.mapping import spread
-from hpc_flows.engine.parameters import bind, parameter_names, refuse_unknown, run_name
+from hpc_flows.engine.options import (
+    check_function,
+    check_tags,
+    check_template,
+    check_timeout,
+    check_words,
+    unwrapped,
+)
+from hpc_flows.engine.parameters import bind, refuse_unknown, run_name
 from hpc_flows.engine.retries import check_delays, check_retries
 from hpc_flows.engine.task_engine import await_call, run_task, run_waiting_task
-from hpc_flows.exceptions import ParameterError, ReservedArgumentError
-from hpc_flows.futures import TaskFuture, TaskFutureList, find_futures, is_plain, value_of
+from hpc_flows.futures import (
+    TaskFuture,
+    TaskFutureList,
+    as_waited,
+    find_futures,
+    is_plain,
+    unmapped,
+    value_of,
+)
 from hpc_flows.resources import Resources
 from hpc_flows.runs import TaskRun
 from hpc_flows.states import Pending
@@ -77,8 +93,6 @@ _OPTIONS = (
     "on_completion",
     "on_failure",
 )
-_RESERVED = ("return_state", "wait_for")
-_GENERATOR, _ASYNC_GENERATOR = 0x20, 0x200
 
 
 class Task(Generic[P, R]):
@@ -109,18 +123,21 @@ class Task(Generic[P, R]):
             ParameterError: an option is wrong, or not known.
             ResourceError: the resources are wrong.
         """
-        self.fn = _checked_function(fn)
+        fn, self._method = unwrapped(fn)
+        check_function("task", fn)
+        self.fn = fn
         update_wrapper(self, fn)
         function_name = getattr(fn, "__name__", None) or type(fn).__name__
         self.name = options.get("name") or function_name
         owner = f"Task {self.name!r}"
         refuse_unknown(owner, options.keys() - set(_OPTIONS), _OPTIONS)
+        check_words(owner, options)
         self._options = options
         self.task_key = f"{_attribute(fn, '__module__')}:{_attribute(fn, '__qualname__')}"
         self.description = options.get("description") or getattr(fn, "__doc__", None)
-        self.tags = frozenset(options.get("tags") or ())
+        self.tags = check_tags(owner, options.get("tags"))
         self.resources = Resources.of(options.get("resources"))
-        self.task_run_name = options.get("task_run_name")
+        self.task_run_name = check_template(owner, "task_run_name", options.get("task_run_name"))
         self.retries = check_retries(owner, options.get("retries"))
         self.retry_delay_seconds = check_delays(
             owner, options.get("retry_delay_seconds"), self.retries
@@ -144,7 +161,15 @@ class Task(Generic[P, R]):
             return str(self.__qualname__)
         if isinstance(found, Task) and found.fn is self.fn:
             return _with_these, (found, dict(self._options))
-        return _made_of, (self.fn, dict(self._options))
+        return _made_of, (self.fn, dict(self._options), self._method)
+
+    # Methods ------------------------------------------------------------------------------------
+
+    def __get__(self, instance: object, owner: type | None = None) -> Task[..., Any]:
+        """Return the task with an object, or its class, as the first argument, as methods have."""
+        if self._method is staticmethod or (instance is None and self._method is None):
+            return self
+        return _BoundTask(self, instance if self._method is None else owner)
 
     # Options ------------------------------------------------------------------------------------
 
@@ -278,7 +303,7 @@ class Task(Generic[P, R]):
                 return await_call(self._hand_out([(args, kwargs)], wait_for)[0])
             dispatch.check(self)
             reserve = partial(dispatch.hold, self)
-        waited = tuple(wait_for or ())
+        waited = as_waited(wait_for)
         run = self._new_run(context, bound, find_futures((args, kwargs, waited)))
         return run_waiting_task(self, run, args, kwargs, context, waited, reserve)
 
@@ -321,7 +346,7 @@ class Task(Generic[P, R]):
     ) -> TaskFutureList:
         dispatch = with_dispatch(context)
         dispatch.check(self)
-        waited = tuple(wait_for or ())
+        waited = as_waited(wait_for)
         pending = Pending()
         calls = []
         for index, (args, kwargs) in enumerate(arguments):
@@ -368,52 +393,36 @@ class Task(Generic[P, R]):
         return tuple(sorted({*context.tags, *self.tags}))
 
 
+class _BoundTask(Task[P, R]):
+    """A task that is a method, with the object that it was looked up on."""
+
+    def __init__(self, task: Task[P, R], first: object) -> None:
+        self.__dict__.update(task.__dict__)
+        self.fn = MethodType(task.fn, first)
+        self._task = task
+        self._first = first
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _BoundTask, (self._task, self._first)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Task[P, R]:
+        return self
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+        return _BoundTask(self._task.with_options(**options), self._first)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._task(self._first, *args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        return self._task.submit(self._first, *args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        return self._task.map(unmapped(self._first), *args, **kwargs)
+
+
 #: Values of these types are what they look like: no states, no stored values, no exceptions.
 _SIMPLE = frozenset({int, float, str, bytes, bool})
-
-
-def _checked_function(fn: Any) -> Any:
-    """Return `fn` if a task can be made of it.
-
-    Raises:
-        ParameterError: it cannot be called, or is a generator function.
-        ReservedArgumentError: it has a parameter whose name `submit` needs.
-    """
-    if not callable(fn):
-        hint = " Write @task(name=...) to give the task a name." if isinstance(fn, str) else ""
-        msg = f"@task decorates functions, not {fn!r}.{hint}"
-        raise ParameterError(msg)
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return fn
-    if code.co_flags & (_GENERATOR | _ASYNC_GENERATOR):
-        msg = (
-            f"Task {fn.__name__!r} is a generator function, which is not available in this version "
-            f"of hpc_flows. Return a list instead of yielding."
-        )
-        raise ParameterError(msg)
-    for name in parameter_names(fn):
-        if name in _RESERVED:
-            msg = (
-                f"Task {fn.__name__!r} has a parameter {name!r}, which task calls use themselves. "
-                f"Give the parameter another name."
-            )
-            raise ReservedArgumentError(msg)
-    return fn
-
-
-def check_timeout(owner: str, seconds: Any) -> float | None:
-    """Return a time limit in seconds, or None for none.
-
-    Raises:
-        ParameterError: it is not a positive number.
-    """
-    if seconds is None:
-        return None
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
-        return float(seconds)
-    msg = f"{owner}: timeout_seconds must be a positive number of seconds, not {seconds!r}."
-    raise ParameterError(msg)
 
 
 def _attribute(fn: Any, name: str) -> str:
@@ -431,8 +440,8 @@ def _importable(fn: Any) -> Any:
     return found
 
 
-def _made_of(fn: Any, options: Any) -> Task[..., Any]:
-    return Task(fn, **options)
+def _made_of(fn: Any, options: Any, method: Any = None) -> Task[..., Any]:
+    return Task(fn if method is None else method(fn), **options)
 
 
 def _with_these(found: Task[..., Any], options: Any) -> Task[..., Any]:

@@ -15,7 +15,7 @@ from hpc_flows.engine.task_engine import (
     without_our_frames,
 )
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
-from hpc_flows.exceptions import FlowRunTimeoutError
+from hpc_flows.exceptions import FlowRunTimeoutError, repr_of, text_of
 from hpc_flows.futures import find_futures, replace_futures, value_of
 from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
 from hpc_flows.states import (
@@ -80,8 +80,8 @@ def _attempts(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[A
     try:
         yield from _take_parameters(flow, run, wait_for)
     except Exception as error:  # noqa: BLE001 - a wrong parameter, or an upstream run that failed
-        run_log(context, ERROR, f"Validation of flow parameters failed with error: {error}")
-        message = f"Validation of flow parameters failed with error: {error}"
+        message = f"Validation of flow parameters failed with error: {text_of(error)}"
+        run_log(context, ERROR, message)
         return Failed(message, data=error)
     retry = 0
     while True:
@@ -129,14 +129,14 @@ def _attempt(flow: Any, run: FlowRun, context: RunContext) -> Steps:
 def _told(error: Exception) -> str:
     if isinstance(error, DeadlineReached):
         return f"the time limit of {error} second(s) was reached"
-    return repr(error) + trace_of(error)
+    return repr_of(error) + trace_of(error)
 
 
 def _failed(flow: Any, error: BaseException) -> State:
     if isinstance(error, DeadlineReached):
         message = f"Flow run exceeded timeout of {flow.timeout_seconds} second(s)"
         return TimedOut(message, data=FlowRunTimeoutError(message))  # type: ignore[no-any-return]
-    message = f"Flow run encountered an exception: {type(error).__name__}: {error}"
+    message = f"Flow run encountered an exception: {type(error).__name__}: {text_of(error)}"
     return Failed(message, data=without_our_frames(error))  # type: ignore[no-any-return]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpc_flows.engine.drive import Call
-from hpc_flows.exceptions import ParameterError
+from hpc_flows.exceptions import ParameterError, repr_of
 from hpc_flows.logging import ERROR, INFO, run_log
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def run_hooks(
             args = (subject, run, state)
             yield Call(hook, args, {}, context, None, is_coroutine_function(hook))
         except Exception as error:  # noqa: BLE001 - a hook must not change how the run ends
-            message = f"An error was encountered while running hook {name!r}: {error!r}"
+            message = f"An error was encountered while running hook {name!r}: {repr_of(error)}"
             run_log(context, ERROR, message)
         else:
             run_log(context, INFO, f"Hook {name!r} finished running successfully")

@@ -6,7 +6,7 @@ only for callables that are something else.
 
 from __future__ import annotations
 
-from hpc_flows.exceptions import ParameterBindError, ParameterError, close_match
+from hpc_flows.exceptions import ParameterBindError, ParameterError, close_match, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def bind(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any])
         if name in values or name in names[: code.co_posonlyargcount]:
             _refuse(fn, f"got multiple values, or a keyword, for argument {name!r}")
         if name not in names:
-            _refuse(fn, f"got an unexpected keyword argument {name!r}.{close_match(name, names)}")
+            _refuse(fn, f"got an unexpected keyword argument {name!r}", close_match(name, names))
         values[name] = value
     if len(values) < len(names):
         _add_defaults(fn, positional, names, values)
@@ -114,9 +114,9 @@ def _bind_any(
     return dict(bound.arguments)
 
 
-def _refuse(fn: Any, why: str) -> None:
+def _refuse(fn: Any, why: str, hint: str = "") -> None:
     name = getattr(fn, "__name__", None) or repr(fn)
-    msg = f"{name}() cannot be called with these arguments: {why}."
+    msg = f"{name}() cannot be called with these arguments: {why}.{hint}"
     raise ParameterBindError(msg)
 
 
@@ -142,15 +142,16 @@ def run_name(
 ) -> str:
     """Return the name of a run from a template such as `"{x}-{y}"`, or from a callable.
 
-    A callable that has a parameter called `parameters` is given the parameters.
+    A callable that has a parameter called `parameters` is given the parameters. The name is made
+    one line, for tables and logs, and cut where it is very long.
 
     Raises:
-        ParameterError: the template names no parameter, or the callable returns no text.
+        ParameterError: the template cannot be filled in, or the callable returns no text.
     """
     if callable(template):
-        return _called_name(owner, template, parameters)
+        return _one_line(_called_name(owner, template, parameters))
     try:
-        return template.format(**parameters)
+        return _one_line(template.format(**parameters))
     except (KeyError, IndexError) as error:
         missing = str(error.args[0]) if error.args else ""
         hint = close_match(missing, parameters)
@@ -159,6 +160,23 @@ def run_name(
             f"it; those are {', '.join(parameters) or 'none'}.{hint}"
         )
         raise ParameterError(msg) from None
+    except Exception as error:
+        msg = (
+            f"The run name {template!r} of {owner} cannot be made: {type(error).__name__}: "
+            f"{text_of(error)}. It is filled in by str.format with the parameters."
+        )
+        raise ParameterError(msg) from error
+
+
+#: Characters of a run's name.
+_LONGEST_NAME = 200
+
+
+def _one_line(name: str) -> str:
+    """Return a name without line ends and control characters, which would garble every table."""
+    if not name.isprintable():
+        name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
 
 
 def _called_name(owner: str, template: Callable[..., str], parameters: Mapping[str, Any]) -> str:
@@ -173,8 +191,13 @@ def _called_name(owner: str, template: Callable[..., str], parameters: Mapping[s
     raise ParameterError(msg)
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse options by name that a decorator does not have.
+def refuse_unknown(
+    owner: str,
+    given: Iterable[str],
+    known: Iterable[str],
+    elsewhere: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse options by name that a decorator does not have; `elsewhere` has hints for some.
 
     Raises:
         ParameterError: always, when `given` is not empty.
@@ -184,7 +207,8 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
         if name in LATER:
             msg = f"{owner}: {name} is not available in this version of hpc_flows. Leave it out."
         else:
-            msg = f"{owner} has no option {name!r}.{close_match(name, known)}"
+            hint = (elsewhere or {}).get(name) or close_match(name, known)
+            msg = f"{owner} has no option {name!r}.{hint}"
         raise ParameterError(msg)
 
 

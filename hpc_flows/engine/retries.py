@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hpc_flows.engine.options import LONGEST_TIMEOUT
 from hpc_flows.exceptions import ParameterError
 
 TYPE_CHECKING = False
@@ -51,7 +52,8 @@ def check_delays(
 
 
 def _is_seconds(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value <= LONGEST_TIMEOUT  # type: ignore[operator]
 
 
 def delay_before(retry: int, delays: float | tuple[float, ...]) -> float:

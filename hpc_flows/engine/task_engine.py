@@ -7,7 +7,13 @@ from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.retries import delay_before
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
-from hpc_flows.exceptions import CrashedRun, TaskRunTimeoutError, UpstreamTaskError
+from hpc_flows.exceptions import (
+    CrashedRun,
+    TaskRunTimeoutError,
+    UpstreamTaskError,
+    repr_of,
+    text_of,
+)
 from hpc_flows.futures import (
     find_futures,
     has_ended,
@@ -139,7 +145,7 @@ def _failed(task: Any, error: BaseException) -> State:
     if isinstance(error, DeadlineReached):
         message = f"Task run exceeded timeout of {task.timeout_seconds} second(s)"
         return TimedOut(message, data=TaskRunTimeoutError(message))  # type: ignore[no-any-return]
-    message = f"Task run encountered an exception {type(error).__name__}: {error}"
+    message = f"Task run encountered an exception {type(error).__name__}: {text_of(error)}"
     return Failed(message, data=without_our_frames(error))  # type: ignore[no-any-return]
 
 
@@ -153,11 +159,24 @@ def _record_abort(run: TaskRun, context: RunContext, error: BaseException) -> No
     elif isinstance(error, ExecutionLost):
         state = Crashed(str(error), data=CrashedRun(str(error)))
     elif isinstance(error, SystemExit):
-        state = Crashed("Execution was aborted by Python system exit call.", data=error)
+        state = _exited(error)
     else:
-        state = Crashed(f"Execution was interrupted by {type(error).__name__}: {error}", data=error)
+        what = f"{type(error).__name__}: {text_of(error)}"
+        state = Crashed(f"Execution was interrupted by {what}", data=error)
     context.root.record("task", run, state)
     run_log(context, ERROR, f"Finished in state {state!r}")
+
+
+def _exited(error: SystemExit) -> State:
+    """Return the state of a run whose code called `sys.exit`.
+
+    Asked for its result it does not raise SystemExit, which would end the flow's process, and,
+    after a bare `sys.exit()`, make it look as if all had gone well.
+    """
+    message = f"Execution was aborted by Python system exit call: {repr_of(error)}."
+    crash = CrashedRun(message)
+    crash.__cause__ = error
+    return Crashed(message, data=crash)  # type: ignore[no-any-return]
 
 
 def was_cancelled(error: BaseException) -> bool:
@@ -175,7 +194,7 @@ def _tries_again(task: Any, run: TaskRun, context: RunContext, state: State, ret
     if retry > retries:
         ending = "Retries are exhausted" if retries else "No retries are configured"
         if isinstance(error, BaseException):
-            message = f"Task run failed with exception: {error!r} - {ending}"
+            message = f"Task run failed with exception: {repr_of(error)} - {ending}"
             run_log(context, ERROR, message + trace_of(error))
         return False
     delays = task.retry_delay_seconds
@@ -183,8 +202,8 @@ def _tries_again(task: Any, run: TaskRun, context: RunContext, state: State, ret
         retry, settings.task_default_retry_delay_seconds if delays is None else delays
     )
     when = f"start {delay:g} second(s) from now" if delay else "start immediately"
-    message = f"Task run failed with exception: {error!r} - Retry {retry}/{retries} will {when}"
-    run_log(context, INFO, message)
+    what = f"Task run failed with exception: {repr_of(error)}"
+    run_log(context, INFO, f"{what} - Retry {retry}/{retries} will {when}")
     context.root.record("task", run, AwaitingRetry(state.message))
     if delay:
         yield Sleep(delay)

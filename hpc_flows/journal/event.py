@@ -30,6 +30,9 @@ DRIVER = "driver"
 #: Longest line in bytes. A reader that meets more without a newline knows that it is garbage.
 MAX_LINE = 16 * 1024 * 1024
 
+#: Characters of a message that are kept; the rest is cut, with a mark.
+LONGEST_MESSAGE = 65536
+
 #: How deep and how long a value may be that JSON cannot take and that is put in words instead.
 _DEPTH = 12
 _WORDS = 1000
@@ -93,6 +96,13 @@ class Event:
 def quote(text: str) -> str:
     """Return `text` as a JSON string in ASCII, with its quotation marks."""
     return "".join(_chunks(text, 0))
+
+
+def shortened(message: str) -> str:
+    """Return a message, or its beginning and how long it was, if it is too long to keep."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    return f"{message[:LONGEST_MESSAGE]}… (cut here; {len(message)} characters in all)"
 
 
 def is_driver(writer: str) -> bool:

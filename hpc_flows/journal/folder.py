@@ -135,11 +135,13 @@ def _cwd() -> str | None:
 
 
 def _no_folder(run_dir: str, home: str, error: OSError) -> str:
-    if error.errno == EEXIST:
+    if error.errno == EEXIST and os.path.isdir(run_dir):
         return f"There is a run {run_dir} already; every run needs an id of its own."
     if error.errno in NO_ROOM:
         cure = "Free space there, or set HPC_FLOWS_HOME to a folder on another file system."
     else:
         cure = "Set HPC_FLOWS_HOME to a folder that you may write."
     what = error.filename or run_dir
+    if error.errno == EEXIST:
+        cure = f"Move away what is there, which is no folder. {cure}"
     return f"The folder of the run cannot be made in {home}: {what}: {error.strerror}. {cure}"

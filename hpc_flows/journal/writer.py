@@ -15,7 +15,15 @@ from itertools import count
 from time import monotonic, sleep, time
 
 from hpc_flows.exceptions import JournalError, JournalTaken
-from hpc_flows.journal.event import MAX_LINE, encode, header, quote, seal
+from hpc_flows.journal.event import (
+    LONGEST_MESSAGE,
+    MAX_LINE,
+    encode,
+    header,
+    quote,
+    seal,
+    shortened,
+)
 from hpc_flows.journal.folder import check_name, create_run, read_key
 from hpc_flows.journal.reserve import NO_ROOM, release, restore
 
@@ -29,9 +37,6 @@ __all__ = ["LAG", "LONGEST_MESSAGE", "JournalWriter", "create_run", "read_key"]
 
 #: Seconds for which an event that nobody waits for may stay out of the disk's reach.
 LAG = 0.05
-
-#: Characters of a log message that are kept; the rest is cut, with a mark.
-LONGEST_MESSAGE = 65536
 
 #: Seconds between two looks at a disk that was full.
 _LOOK_AGAIN = 1.0
@@ -446,8 +451,7 @@ def _shortened(data: dict[str, Any]) -> dict[str, Any]:
     message = data.get("message")
     if not isinstance(message, str) or len(message) <= LONGEST_MESSAGE:
         return data
-    cut = f"{message[:LONGEST_MESSAGE]}… (cut here; {len(message)} characters in all)"
-    return {**data, "message": cut}
+    return {**data, "message": shortened(message)}
 
 
 def _log_record(level: str, message: str) -> dict[str, Any]:

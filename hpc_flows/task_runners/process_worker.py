@@ -14,10 +14,11 @@ import sys
 from hpc_flows.context import RootRun, RunContext, entered
 from hpc_flows.engine.drive import Call, drive
 from hpc_flows.engine.task_engine import settled, without_our_frames
+from hpc_flows.exceptions import ResultError
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import catch_prints
 from hpc_flows.results import ResultStore
-from hpc_flows.serializers.pickle import dumps, loads
+from hpc_flows.serializers.pickle import dumps, loads, not_picklable
 from hpc_flows.settings import Settings
 from hpc_flows.task_runners.frames import receive, send
 
@@ -77,8 +78,8 @@ class Worker:
         try:
             return [b"value", dumps(value)]
         except Exception as error:  # noqa: BLE001 - whatever the value's own methods raise
-            message = f"The value that the task returned cannot be pickled: {error}"
-            return self._error(TypeError(message))
+            message = f"The task returned, but: {not_picklable(value, error)}"
+            return self._error(ResultError(message))
 
     def _error(self, error: BaseException) -> list[bytes]:
         return [b"error", dumps(self._errors.keep_error(error))]

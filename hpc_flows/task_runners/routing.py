@@ -7,7 +7,7 @@ from _thread import allocate_lock
 from hpc_flows.context import RunContext, current, open_root
 from hpc_flows.engine.cancelling import watch
 from hpc_flows.engine.task_engine import not_ready, with_values
-from hpc_flows.exceptions import UpstreamTaskError
+from hpc_flows.exceptions import UpstreamTaskError, text_of
 from hpc_flows.futures import find_futures, is_plain
 from hpc_flows.runs import new_id
 from hpc_flows.settings import get_settings
@@ -87,7 +87,7 @@ class Router:
             except UpstreamTaskError as error:
                 call.future.resolve(not_ready(task, call.run, call.context, error))
             except Exception as error:  # noqa: BLE001 - a result that cannot be loaded, say
-                call.end(Crashed(f"An argument could not be had: {error}", data=error))
+                call.end(Crashed(f"An argument could not be had: {text_of(error)}", data=error))
             else:
                 call.args, call.kwargs, call.wait_for = tuple(args), kwargs, ()
                 ready.append(call)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from hpc_flows import flow, runtime, task
+from hpc_flows import flow, runtime, tags, task
 from hpc_flows.context import current
+from hpc_flows.exceptions import ParameterError
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
 
@@ -84,3 +85,9 @@ def test_context_variables_of_the_users_reach_submitted_tasks() -> None:
         return [future.result() for future in found]
 
     assert main() == ["mine", "mine"]
+
+
+def test_tags_that_are_given_as_a_list_are_refused() -> None:
+    wrong: Any = ["a", "b"]
+    with pytest.raises(ParameterError, match=r'as in tags\("a", "b"\)'):
+        tags(wrong)

@@ -12,7 +12,12 @@ import pytest
 
 from hpc_flows import flow, tags, task
 from hpc_flows.context import current
-from hpc_flows.exceptions import ParameterBindError, ParameterError, ParameterTypeError
+from hpc_flows.exceptions import (
+    ParameterBindError,
+    ParameterError,
+    ParameterTypeError,
+    ReservedArgumentError,
+)
 from hpc_flows.task_runners import ThreadPoolTaskRunner
 
 
@@ -55,7 +60,9 @@ def test_parameters_are_coerced_as_their_annotations_say() -> None:
 
 
 def test_a_parameter_that_does_not_fit_is_named_with_what_was_given() -> None:
-    with pytest.raises(ParameterTypeError, match=r"number: .*\(given: 'three', a str\)") as caught:
+    with pytest.raises(
+        ParameterTypeError, match=r"number: .*\(given: 'three', of type str\)"
+    ) as caught:
         typed("three", choice="c")
     assert "choice: " in str(caught.value)
     assert typed("three", return_state=True).is_failed()
@@ -199,3 +206,66 @@ def test_tags_add_up_from_blocks_flows_and_tasks() -> None:
 
 def test_the_entrypoint_names_file_and_function() -> None:
     assert typed.entrypoint == f"{__file__}:typed"
+
+
+class Study:
+    """Has flows for methods."""
+
+    size = 2
+
+    @flow
+    def run(self, more: int = 0) -> int:
+        return self.size + more
+
+    @flow
+    @classmethod
+    def of_class(cls, x: int) -> tuple[str, int]:
+        return cls.__name__, x
+
+    @flow
+    @staticmethod
+    def of_none(x: int) -> int:
+        return x
+
+
+def test_a_flow_can_be_a_method() -> None:
+    study = Study()
+    assert (study.run(), study.run(more="3"), study.run.with_options(name="n")(1)) == (2, 5, 3)
+    assert Study.run(study) == 2
+    assert (study.of_class(1), Study.of_class(2)) == (("Study", 1), ("Study", 2))
+    assert (study.of_none(3), Study.of_none(4)) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resources": {"cpus": 1}}, "Tasks ask for resources: @task(resources=...)"),
+        ({"tags": ["a"]}, "`with tags(...):`"),
+        ({"log_prints": 1}, "log_prints must be True or False"),
+        ({"flow_run_name": 1}, "flow_run_name must be text"),
+    ],
+)
+def test_options_that_belong_elsewhere_are_refused_with_the_way_there(
+    options: Any, message: str
+) -> None:
+    with pytest.raises(ParameterError) as caught:
+        flow(**options)(lambda: 1)
+    assert message in str(caught.value)
+
+
+def test_a_parameter_that_calls_use_themselves_is_refused() -> None:
+    def main(return_state: bool) -> bool:  # noqa: FBT001 - what is refused
+        return return_state
+
+    with pytest.raises(ReservedArgumentError, match="'return_state'"):
+        flow(main)
+
+
+def test_an_argument_too_many_is_told_in_one_sentence() -> None:
+    @flow
+    def main(number: int = 1) -> int:
+        return number
+
+    with pytest.raises(ParameterBindError) as caught:
+        main(x=4)
+    assert str(caught.value).endswith("unexpected keyword argument 'x'.")

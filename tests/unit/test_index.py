@@ -117,3 +117,9 @@ def test_a_home_that_cannot_be_read_is_told(root: str) -> None:
     Path(root, "runs").write_text("")
     with pytest.raises(JournalError, match="HPC_FLOWS_HOME"):
         list_runs(root)
+
+
+def test_a_file_in_place_of_the_runs_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    with pytest.raises(JournalError, match="Move away what is there, which is no folder"):
+        create_run(str(tmp_path), "aaaa-1")

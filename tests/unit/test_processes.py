@@ -141,7 +141,7 @@ def test_what_cannot_be_sent_is_named() -> None:
 
     argument, value = main()
     assert "An argument of task 'work' cannot be sent" in str(argument)
-    assert "returned cannot be pickled" in str(value)
+    assert "returned, but: A value of type 'generator' cannot be pickled" in str(value)
 
 
 def test_submits_inside_of_a_process_run_there_and_are_waited_for() -> None:

@@ -156,3 +156,11 @@ def test_a_home_that_cannot_be_written_is_named(
 
 def test_shipped_files_are_found_beside_the_package() -> None:
     assert Path(data_dir("profiles")).is_dir()
+
+
+def test_a_home_that_nobody_knows_is_not_a_folder_called_tilde(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HPC_FLOWS_HOME", "~no-such-user/runs")
+    with pytest.raises(SettingsError, match="Set HOME, or set HPC_FLOWS_HOME to a whole path"):
+        get_settings()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import State, flow, task
-from hpc_flows.exceptions import TaskRunTimeoutError
+from hpc_flows.exceptions import CrashedRun, TaskRunTimeoutError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.states import Completed, Failed
 
@@ -318,3 +318,50 @@ def test_an_exception_keeps_its_type_and_its_traceback() -> None:
     with pytest.raises(MineError) as caught:
         task(work)()
     assert caught.traceback[-1].name == "work"
+
+
+def test_a_task_that_exits_does_not_end_the_flow_that_asks_for_its_result() -> None:
+    def leave() -> None:
+        raise SystemExit
+
+    @flow
+    def main() -> Any:
+        return task(leave).submit().result()
+
+    with pytest.raises(CrashedRun, match=r"aborted by Python system exit call: SystemExit\(\)"):
+        main()
+
+
+def test_an_exception_whose_text_cannot_be_had_fails_the_run_all_the_same(home: Path) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        __repr__ = __str__
+
+    def work() -> None:
+        raise MuteError
+
+    with pytest.raises(MuteError):
+        task(retries=1)(work)()
+    assert _task_states(home)[-1] == "Failed"
+    assert "MuteError, whose __str__ raises" in _events(home, "state")[-1]["message"]
+
+
+def test_an_exception_of_many_megabytes_is_told_in_short(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise ValueError("x" * 20_000_000)
+
+    with pytest.raises(ValueError, match="xxx"):
+        task(work)()
+    assert "20000000 characters in all" in _events(home, "state")[-1]["message"]
+    assert len(capsys.readouterr().err) < 200_000
+
+
+def test_a_state_of_the_users_own_may_say_anything(home: Path) -> None:
+    odd: Any = 5
+    assert task(lambda: Failed(odd))(return_state=True).message == odd
+    assert task(lambda: Failed("y" * 20_000_000))(return_state=True).is_failed()
+    assert len(_events(home, "state")[-1]["message"]) < 100_000

@@ -387,3 +387,96 @@ def test_hooks_that_were_added_by_decorators_travel_too() -> None:
 
     assert len(cloudpickle.loads(cloudpickle.dumps(work)).on_failure_hooks) == 1
     assert len(work.with_options(name="x").on_failure_hooks) == 1
+
+
+class Model:
+    """Has tasks for methods, of every kind."""
+
+    factor = 3
+
+    @task
+    def scale(self, x: int) -> int:
+        return self.factor * x
+
+    @task
+    @classmethod
+    def of_class(cls, x: int) -> tuple[str, int]:
+        return cls.__name__, x
+
+    @task
+    @staticmethod
+    def of_none(x: int) -> int:
+        return -x
+
+    @staticmethod
+    @task
+    def inside_static(x: int) -> int:
+        return x + 10
+
+
+def test_a_task_can_be_a_method_called_submitted_and_mapped() -> None:
+    model = Model()
+    model.factor = 5
+
+    @flow
+    def main() -> Any:
+        return model.scale(1), model.scale.submit(2).result(), model.scale.map([1, 2]).result()
+
+    assert main() == (5, 10, [5, 10])
+    assert Model.scale(model, 2) == 10
+    assert model.scale.with_options(name="other").submit(1).task_run.task_name == "other"
+
+
+def test_a_task_can_be_a_class_method_or_a_static_method() -> None:
+    for owner in (Model, Model()):
+        assert owner.of_class(1) == ("Model", 1)
+        assert owner.of_none(2) == -2
+        assert owner.inside_static.map([1, 2]).result() == [11, 12]
+
+
+def test_a_method_that_is_a_task_travels_with_its_object() -> None:
+    model = Model()
+    model.factor = 7
+    assert cloudpickle.loads(cloudpickle.dumps(model.scale))(2) == 14
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tags": "gpu"}, "tags must be a list of texts, such as ['gpu']"),
+        ({"tags": [1]}, "tags must be texts, and 1 is none"),
+        ({"name": 3}, "name must be text, not 3"),
+        ({"description": 3}, "description must be text"),
+        ({"log_prints": "no"}, "log_prints must be True or False, not 'no'"),
+        ({"task_run_name": 5}, "task_run_name must be text"),
+        ({"timeout_seconds": float("inf")}, "beyond all clocks; leave it out for none"),
+        ({"retry_delay_seconds": float("inf")}, "retry_delay_seconds must be seconds"),
+    ],
+)
+def test_an_option_of_a_wrong_kind_is_refused_at_the_decorator(options: Any, message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        task(**options)(lambda: 1)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("template", ["{x.bad}", "{x!z}", "{x:>q}", "{x"])
+def test_a_template_that_cannot_be_filled_in_is_shown_with_the_reason(template: str) -> None:
+    named = task(task_run_name=template)(lambda x: x)
+    with pytest.raises(ParameterError, match=r"run name '.*' of task '<lambda>' cannot be made: "):
+        named(1)
+
+
+def test_the_name_of_a_run_is_one_line_however_its_parameters_look() -> None:
+    named = task(task_run_name="run {x}")(lambda x: x)
+    assert named.submit("a\nb\t\x1b[31mc").task_run.name == "run a b [31mc"
+    assert len(named.submit("x" * 5000).task_run.name) == 201
+
+
+def test_one_future_can_be_waited_for_without_a_list_around_it() -> None:
+    @flow
+    def main() -> Any:
+        late = add.submit(1, wait_for=fail.submit())
+        late.wait()
+        return late.state.name, add.submit(1, wait_for=add.submit(1)).result()
+
+    assert main() == ("NotReady", 2)
