@@ -6,6 +6,17 @@ Python compiles a script anew each time that it starts it, so this one is short,
 
 import sys
 
+# Old enough to be read by the Python 3.6 that some nodes call python3, which cannot read the rest.
+if sys.version_info < (3, 11):  # noqa: UP036 - the node's Python is not the one we were made for
+    sys.stderr.write(
+        "hpc_flows: this job was started with Python "
+        + sys.version.split()[0]
+        + " ("
+        + str(sys.executable)
+        + "), and needs 3.11 or newer. Set `python` in the cluster's profile to such a one.\n"
+    )
+    sys.exit(4)
+
 if __name__ == "__main__":
     # Python puts this folder first, where `run` or `script` would hide the user's own modules.
     sys.path[0] = __file__.rpartition("/hpc_flows/")[0] or "."

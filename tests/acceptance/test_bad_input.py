@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -115,31 +115,46 @@ def test_an_unreadable_home_is_named(script: Script, tmp_path: Path) -> None:
         closed.chmod(0o700)
 
 
+def other_python(folder: Path) -> str:
+    """Return an interpreter of another version: one of this machine, or one that says it is."""
+    for minor in range(8, 20):
+        found = shutil.which(f"python3.{minor}")
+        if found is None or minor == sys.version_info.minor:
+            continue
+        # pyenv has commands for versions that are not switched on.
+        if subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    script = folder / "python3.99"
+    script.write_text(OTHER_PYTHON.format(python=sys.executable))
+    script.chmod(0o755)
+    return str(script)
+
+
+OTHER_PYTHON = """#!/bin/sh
+test "$1" = --version && echo Python 3.99.0 && exit
+exec {python} -c '
+import sys
+sys.version_info = (3, 99, 0)
+del sys.argv[0]
+__file__ = sys.argv[0]
+sys.path.insert(0, "")
+exec(compile(open(__file__).read(), __file__, "exec"))
+' "$@"
+"""
+
+
 def test_another_python_on_the_node_is_refused_before_unpickling(
     script: Script, mock_cluster: str, home: Path, tmp_path: Path
 ) -> None:
-    others = [
-        found
-        for minor in range(8, 20)
-        if minor != sys.version_info.minor and (found := shutil.which(f"python3.{minor}"))
-    ]
-    if not others:
-        other = tmp_path / "python3.99"
-        other.write_text(
-            "#!/bin/sh\n"
-            f"exec {sys.executable} -c '"
-            "import sys; sys.version_info = (3, 99, 0); sys.argv[:1] = []\n"
-            'exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"))\' "$@"\n'
-        )
-        other.chmod(0o755)
-        others = [str(other)]
+    other = other_python(tmp_path)
     clusters = home / "clusters"
     clusters.mkdir(parents=True)
     (clusters / "other.toml").write_text(
-        f'name = "other"\ntitle = "Mock, other Python"\nextends = "mock"\npython = "{others[0]}"\n'
+        f'name = "other"\ntitle = "Mock, other Python"\nextends = "mock"\npython = "{other}"\n'
     )
     done = script(flow_with("cpus=1, walltime='5m'"), HPC_FLOWS_CLUSTER="other")
-    refused(done, "Python", f"{sys.version_info.major}.{sys.version_info.minor}")
+    version = subprocess.run([other, "--version"], capture_output=True, text=True, check=True)
+    refused(done, "Python", ".".join(version.stdout.split()[1].split(".")[:2]))
 
 
 @pytest.mark.slurm
