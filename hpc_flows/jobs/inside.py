@@ -264,6 +264,7 @@ def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[A
         run.run_count = _attempts_before(job)
     context = RunContext(root, flow_run=flow_run, tags=tags, log_prints=log_prints)
     _note_termination(job, journal, payload.task_run)
+    _collect_garbage_from_now_on()
     try:
         state = drive(run_task(task, run, args, kwargs, context))
     except ResultError as error:
@@ -359,6 +360,14 @@ def _note_termination(job: Job, journal: JournalWriter, task_run: str) -> None:
     os.register_at_fork(after_in_child=lambda: _signal.signal(_SIGTERM, _SIG_DFL))
 
 
+def _collect_garbage_from_now_on() -> None:
+    """Let Python look for garbage in what the task makes, not in what was imported for it."""
+    import gc  # noqa: PLC0415 - only here
+
+    gc.freeze()
+    gc.enable()
+
+
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -368,5 +377,25 @@ def _flush() -> None:
 
 
 def _leave(status: int) -> NoReturn:
+    """End the process, without taking Python apart where nothing could be lost by that.
+
+    Taking it apart costs 3 ms in each job. It matters to threads and to whatever still has a file,
+    a socket or a device open: then Python ends as usual.
+    """
+    if "threading" not in sys.modules:
+        import atexit  # noqa: PLC0415 - only here
+
+        atexit._run_exitfuncs()  # noqa: SLF001 - what Python itself calls at its end
+        _flush()
+        if not _anything_open():
+            os._exit(status)
     _flush()
     raise SystemExit(status)
+
+
+def _anything_open() -> bool:
+    try:
+        # The three standard streams, and the listing itself.
+        return len(os.listdir("/proc/self/fd")) > 4  # noqa: PLR2004 - counted above
+    except OSError:
+        return True

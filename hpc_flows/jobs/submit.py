@@ -25,6 +25,7 @@ from hpc_flows.jobs.asking import Asker
 from hpc_flows.jobs.collect import Collector
 from hpc_flows.jobs.limits import Bucket, backoff
 from hpc_flows.jobs.submission import Stage
+from hpc_flows.logging import ERROR
 from hpc_flows.states import Failed, InfrastructurePending, StateType
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ LONGEST_FIRST = 120.0
 #: each answered, it takes to believe that it has not.
 LOOK_EVERY = 4.0
 LOOKS = 3
+#: Characters of a message that many runs share, where it is said of each of them.
+SHORT_MESSAGE = 160
 #: Seconds between two messages about what is held back.
 SAY_EVERY = 300.0
 
@@ -246,7 +249,13 @@ class Desk:
         message = str(error)
         self._root.journal.write("job-refused", {"token": head.token, "message": message})
         self._give_up(head)
-        for element in head.alive():
+        alive = head.alive()
+        if len(alive) > 1:
+            # Once in full; `result()` of each run raises the whole error all the same.
+            what = f"{len(alive)} runs of task {head.task!r} were not submitted"
+            self._tracker.log(ERROR, f"{what} to {self.cluster.name}: {message}")
+            message = shortened(message)
+        for element in alive:
             name = element.call.run.name
             text = f"Task run {name!r} was not submitted to {self.cluster.name}: {message}"
             self._tracker.end(element, Failed(text, data=error))
@@ -318,6 +327,12 @@ def _write_file(path: str, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def shortened(message: str) -> str:
+    """Return the first line of a message, cut to 160 characters."""
+    first = message.partition("\n")[0]
+    return first if len(first) <= SHORT_MESSAGE else first[: SHORT_MESSAGE - 3] + "..."
 
 
 def _sent_message(head: Submission, mode: str) -> str:
