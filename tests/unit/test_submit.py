@@ -354,3 +354,14 @@ def test_a_call_that_cannot_be_pickled_fails_alone(office: Callable[..., Office]
     token = here.scheduler.specs[job].token
     play_job(here.tracker, token, 0, good, value=5)
     assert good.future.result(20) == 5
+
+
+def test_what_refuses_a_whole_array_is_said_once_in_full(office: Callable[..., Office]) -> None:
+    here = office()
+    why = "Invalid account." + " Ask the help desk." * 20
+    here.scheduler.refusals = [SubmissionRejected(why)]
+    calls = here.take(1, 2, 3)
+    assert {str(here.ended(call)) for call in calls} == {why}
+    said = [event.data["message"] for event in here.events("log")]
+    assert len([text for text in said if why in text]) == 1
+    assert all(len(str(call.future.state.message)) < 300 for call in calls)
