@@ -8,6 +8,7 @@ from functools import partial
 
 from hpc_flows.context import give_way
 from hpc_flows.exceptions import DoesNotFit
+from hpc_flows.logging import WARNING, run_log
 from hpc_flows.resources import format_memory
 from hpc_flows.task_runners.base import TaskRunner
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from hpc_flows.context import RunContext
     from hpc_flows.resources import Resources
     from hpc_flows.task_runners.base import TaskCall
 
@@ -29,6 +31,7 @@ class Machine:
         cpus: cpus that this process may use.
         memory: bytes.
         gpus: GPUs that this process may use.
+        warned_of: names of tasks of which it was told what they do not get here.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Machine:
         self.cpus = usable_cpus() if cpus is None else cpus
         self.memory = _memory() if memory is None else memory
         self.gpus = _gpus() if gpus is None else gpus
+        self.warned_of: set[str] = set()
         self._free: Amounts = (self.cpus, self.memory, self.gpus)
         self._queue: list[Reservation] = []
         self._lock = allocate_lock()
@@ -151,13 +155,20 @@ class MachineRunner(TaskRunner):
 
     name = "this machine"
 
-    def __init__(self, machine: Machine, inner: Callable[[], TaskRunner]) -> None:
+    def __init__(
+        self, machine: Machine, inner: Callable[[], TaskRunner], context: RunContext
+    ) -> None:
         self._machine = machine
         self._inner = inner
+        self._context = context
 
     def check(self, task: Any) -> None:
         """Raise DoesNotFit when the machine could never hold what the task asks for."""
         self._machine.check(task.name, task.resources)
+        missed = [name for name in _ON_CLUSTERS if getattr(task.resources, name)]
+        if missed and task.name not in self._machine.warned_of:
+            self._machine.warned_of.add(task.name)
+            run_log(self._context, WARNING, _missed(task.name, missed))
 
     def submit(self, calls: Sequence[TaskCall]) -> None:
         """Start each call as soon as there is room for it."""
@@ -175,6 +186,18 @@ class MachineRunner(TaskRunner):
     def cancel(self, calls: Sequence[TaskCall] | None, reason: str) -> None:
         """Cancel calls, whether they are held back or started."""
         self._inner().cancel(calls, reason)
+
+
+#: Resources that change what a task finds around it, and that only jobs can be given.
+_ON_CLUSTERS = ("modules", "environment", "container")
+
+
+def _missed(name: str, missed: Sequence[str]) -> str:
+    it, does = ("They", "have") if len(missed) > 1 else ("It", "has")
+    return (
+        f"Task {name!r} runs on this machine without the {' and '.join(missed)} that it asks for, "
+        f"because no cluster is active. {it} {does} an effect on clusters only."
+    )
 
 
 def _amounts(resources: Resources) -> Amounts:

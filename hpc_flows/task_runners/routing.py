@@ -130,7 +130,7 @@ class Router:
             if self._local is None:
                 from hpc_flows.task_runners.machine import MachineRunner  # noqa: PLC0415
 
-                self._local = MachineRunner(self._machine(), self._own)
+                self._local = MachineRunner(self._machine(), self._own, self._context)
         return self._local
 
     def _own(self) -> TaskRunner:

@@ -299,3 +299,21 @@ def test_shares_are_granted_in_order_and_given_back() -> None:
     shares["a"].release()
     shares["c"].release()
     assert machine.reserve(Resources(cpus=2))._is_granted
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_a_task_does_not_get_on_this_machine_is_said_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @task(resources=Resources(cpus=1, walltime="1h", modules="gcc", environment={"A": "1"}))
+    def work(x: int) -> int:
+        return x
+
+    @flow
+    def main() -> Any:
+        return work(1), work.map([2, 3]).result()
+
+    assert main() == (1, [2, 3])
+    told = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert len(told) == 1
+    assert "without the modules and environment that it asks for" in told[0]
