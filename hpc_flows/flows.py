@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from types import MethodType
 
 from hpc_flows.context import RunContext, current, open_root
@@ -15,6 +14,7 @@ from hpc_flows.engine.options import (
     check_template,
     check_timeout,
     check_words,
+    take_after,
     unwrapped,
 )
 from hpc_flows.engine.parameters import (
@@ -125,7 +125,7 @@ class Flow(Generic[P, R]):
         fn, self._method = unwrapped(fn)
         check_function("flow", fn)
         self.fn = fn
-        update_wrapper(self, fn)
+        take_after(self, fn)
         function_name = getattr(fn, "__name__", None) or type(fn).__name__
         self.name = options.get("name") or function_name.replace("_", "-")
         owner = f"Flow {self.name!r}"
@@ -422,5 +422,5 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         ParameterError: an option is wrong, or not known.
     """
     if fn is None:
-        return partial(Flow, **options)
+        return lambda fn: Flow(fn, **options)
     return Flow(fn, **options)

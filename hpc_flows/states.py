@@ -8,7 +8,6 @@ CancelledByScheduler. `InfrastructurePending` is "queued in the scheduler".
 from __future__ import annotations
 
 import time
-from enum import Enum
 
 from hpc_flows.exceptions import (
     CRASH_CAUSES,
@@ -21,22 +20,90 @@ from hpc_flows.exceptions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
-    from typing import Any
+    from typing import Any, Self
 
 
-class StateType(str, Enum):  # noqa: UP042 - as in Prefect, whose users compare and print it
-    """The nine types that states are grouped by."""
+if TYPE_CHECKING:
+    from enum import Enum
 
-    SCHEDULED = "SCHEDULED"
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    CRASHED = "CRASHED"
-    PAUSED = "PAUSED"
-    CANCELLING = "CANCELLING"
+    class StateType(str, Enum):  # noqa: UP042 - as in Prefect, whose users compare and print it
+        """The nine types that states are grouped by."""
+
+        SCHEDULED = "SCHEDULED"
+        PENDING = "PENDING"
+        RUNNING = "RUNNING"
+        COMPLETED = "COMPLETED"
+        FAILED = "FAILED"
+        CANCELLED = "CANCELLED"
+        CRASHED = "CRASHED"
+        PAUSED = "PAUSED"
+        CANCELLING = "CANCELLING"
+
+else:
+    # The same without the enum module, which would be a third of what every job imports
+    # (docs/reference/import-cost.md). tests/unit/test_state_types.py holds the likeness.
+    _MEMBERS: dict[str, StateType] = {}
+
+    class _Members(type):
+        """Makes the class itself a collection of its members, as enum does."""
+
+        def __iter__(cls) -> Iterator[StateType]:
+            return iter(_MEMBERS.values())
+
+        def __len__(cls) -> int:
+            return len(_MEMBERS)
+
+        def __contains__(cls, value: object) -> bool:
+            return value in _MEMBERS
+
+        def __getitem__(cls, name: str) -> StateType:
+            return _MEMBERS[name]
+
+        @property
+        def __members__(cls) -> dict[str, StateType]:
+            return dict(_MEMBERS)
+
+    class StateType(str, metaclass=_Members):
+        """The nine types that states are grouped by."""
+
+        __slots__ = ()
+
+        def __new__(cls, value: object) -> Self:
+            """Return the one member of that value."""
+            try:
+                return _MEMBERS[value]
+            except (KeyError, TypeError):
+                raise ValueError(f"{value!r} is not a valid StateType") from None
+
+        @property
+        def value(self) -> str:
+            """The type's name, as a plain text."""
+            return str.__str__(self)
+
+        name = value
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"{self} cannot be changed")
+
+        def __str__(self) -> str:
+            return f"StateType.{self.value}"
+
+        def __format__(self, spec: str) -> str:
+            return format(str(self), spec)
+
+        def __repr__(self) -> str:
+            return f"<StateType.{self.value}: {self.value!r}>"
+
+        def __reduce__(self) -> tuple[type, tuple[str]]:
+            return StateType, (self.value,)
+
+    for _name in (
+        "SCHEDULED PENDING RUNNING COMPLETED FAILED CANCELLED CRASHED PAUSED CANCELLING"
+    ).split():
+        _MEMBERS[_name] = str.__new__(StateType, _name)
+        setattr(StateType, _name, _MEMBERS[_name])
 
 
 #: Types after which a run does not change any more.

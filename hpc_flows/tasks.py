@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial, update_wrapper
 from types import MethodType
 
 from hpc_flows.context import current, entered, give_way
@@ -16,6 +15,7 @@ from hpc_flows.engine.options import (
     check_template,
     check_timeout,
     check_words,
+    take_after,
     unwrapped,
 )
 from hpc_flows.engine.parameters import bind, refuse_unknown, run_name
@@ -126,7 +126,7 @@ class Task(Generic[P, R]):
         fn, self._method = unwrapped(fn)
         check_function("task", fn)
         self.fn = fn
-        update_wrapper(self, fn)
+        take_after(self, fn)
         function_name = getattr(fn, "__name__", None) or type(fn).__name__
         self.name = options.get("name") or function_name
         owner = f"Task {self.name!r}"
@@ -302,7 +302,7 @@ class Task(Generic[P, R]):
             if dispatch.takes(self):
                 return await_call(self._hand_out([(args, kwargs)], wait_for)[0])
             dispatch.check(self)
-            reserve = partial(dispatch.hold, self)
+            reserve = lambda: dispatch.hold(self)  # noqa: E731 - short, and used once
         waited = as_waited(wait_for)
         run = self._new_run(context, bound, find_futures((args, kwargs, waited)))
         return run_waiting_task(self, run, args, kwargs, context, waited, reserve)
@@ -469,5 +469,5 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         ResourceError: the resources are wrong.
     """
     if fn is None:
-        return partial(Task, **options)
+        return lambda fn: Task(fn, **options)
     return Task(fn, **options)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _GENERATOR, _ASYNC_GENERATOR = 0x20, 0x200
 _RESERVED = ("return_state", "wait_for")
+_TAKEN = ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__")
 
 
 def check_function(kind: str, fn: Any) -> None:
@@ -121,3 +122,16 @@ def check_timeout(owner: str, seconds: Any) -> float | None:
 
 #: Seconds; locks of the operating system cannot wait for much longer than a hundred years.
 LONGEST_TIMEOUT = 3.0e9
+
+
+def take_after(wrapper: Any, fn: Any) -> None:
+    """Give a flow or task the name, text and attributes of its function.
+
+    As `functools.update_wrapper` does; the functools module brings six others, which every job
+    would pay for.
+    """
+    for name in _TAKEN:
+        if hasattr(fn, name):
+            setattr(wrapper, name, getattr(fn, name))
+    wrapper.__dict__.update(getattr(fn, "__dict__", {}))
+    wrapper.__wrapped__ = fn

@@ -85,8 +85,8 @@ def test_a_job_that_reaches_its_time_limit_says_what_to_ask_for(
     short = rest.with_options(resources=Resources(walltime="1m"))
     error = error_of(launch(short, begun.folder, 600).land(200))
     assert isinstance(error, WalltimeExceeded)
-    assert "0:01:00" in str(error)
-    assert 'Resources(walltime="0:02:00")' in str(error)
+    assert "00:01:00" in str(error)
+    assert 'Resources(walltime="00:02:00")' in str(error)
     assert "DUE TO TIME LIMIT" in str(error)
 
 
