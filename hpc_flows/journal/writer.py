@@ -45,7 +45,7 @@ _LOOK_AGAIN = 1.0
 _PAUSES = (0.0, 0.01, 0.05, 0.2, 0.5)
 
 #: Records that may wait for a sync; one more brings them all to the disk.
-_MOST_UNSYNCED = 4096
+_MOST_UNSYNCED = 16384
 
 #: Seconds that a thread which mends a failed sync waits for the others to let go of the file.
 _TURN = 5.0

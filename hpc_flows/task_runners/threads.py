@@ -17,7 +17,7 @@ from hpc_flows.task_runners.base import TaskRunner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Context
     from typing import Self
 
@@ -51,9 +51,10 @@ class ThreadPoolTaskRunner(TaskRunner):
         self._limit = max_workers or MOST_WORKERS
         self._queue: deque[tuple[TaskCall, Context]] = deque()
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
         self._threads: dict[threading.Thread, TaskCall | None] = {}
-        self._idle = 0
+        # Each idle thread waits for a lock of its own, so that whoever wakes one knows which, and
+        # counts it as running from then on. The last one to fall asleep is woken first.
+        self._idle: list[threading.Lock] = []
         self._paused = 0
         self._taken = 0
         self._closed = False
@@ -85,18 +86,27 @@ class ThreadPoolTaskRunner(TaskRunner):
             self._wake_or_grow()
 
     def _wake_or_grow(self) -> None:
-        """Let a thread take a call, with the lock held; make one if none is idle."""
-        if self._idle:
-            self._work.notify(min(self._idle, len(self._queue)))
-        elif self._running() == 0:
-            self._add_thread()
+        """Let a thread take a call, with the lock held, if none is at work.
+
+        While one is, it may take the next call sooner than another could wake up; `_grow` sees
+        whether it does. To wake a thread for each call makes a thousand short ones take twice
+        as long.
+        """
+        if self._running() == 0:
+            self._wake_or_add()
         if self._queue and not self._growing and self._running() < self._limit:
-            self._growing = True
-            threading.Thread(target=self._grow, name="hpc-flows-pool", daemon=True).start()
+            self._growing = _started(self._grow, "hpc-flows-pool")
 
     def _running(self) -> int:
         """Return how many threads run a task that does not wait."""
-        return len(self._threads) - self._idle - self._paused
+        return len(self._threads) - len(self._idle) - self._paused
+
+    def _wake_or_add(self) -> bool:
+        """Let one more thread take calls, with the lock held; return False if there is none."""
+        if not self._idle:
+            return self._add_thread()
+        self._idle.pop().release()
+        return True
 
     def _add_thread(self) -> bool:
         thread = threading.Thread(
@@ -113,8 +123,8 @@ class ThreadPoolTaskRunner(TaskRunner):
         return True
 
     def _grow(self) -> None:
-        """Add threads, more each time, while calls wait and the process is not busy already."""
-        taken, wall, cpu = self._taken, time.monotonic(), time.process_time()
+        """Let more threads work, more each time, while calls wait and are taken but slowly."""
+        taken, wall = self._taken, time.monotonic()
         step = 1
         while True:
             time.sleep(_LOOK)
@@ -123,15 +133,12 @@ class ThreadPoolTaskRunner(TaskRunner):
                 if not self._queue or room <= 0 or self._closed:
                     self._growing = False
                     return
-                elapsed = time.monotonic() - wall
-                rate = (self._taken - taken) / elapsed
-                load = (time.process_time() - cpu) / elapsed
-                if rate < _BUSY or load < 0.5:  # noqa: PLR2004 - half of one core
+                if self._taken - taken < _BUSY * (time.monotonic() - wall):
                     for _ in range(min(step, room, len(self._queue))):
-                        if not self._add_thread():
+                        if not self._wake_or_add():
                             break
                     step *= 2
-                taken, wall, cpu = self._taken, time.monotonic(), time.process_time()
+                taken, wall = self._taken, time.monotonic()
 
     def _serve(self) -> None:
         try:
@@ -142,20 +149,23 @@ class ThreadPoolTaskRunner(TaskRunner):
     def _take_calls(self) -> None:
         """Take calls until there are none, or until there are more threads than there may be."""
         me = threading.current_thread()
+        gate = threading.Lock()
+        gate.acquire()
         while True:
             with self._lock:
-                while not self._queue and not self._closed:
-                    self._idle += 1
-                    self._work.wait()
-                    self._idle -= 1
-                    if me not in self._threads:
-                        return
-                if not self._queue or self._running() > self._limit:
+                sleeps = not self._queue and not self._closed
+                if sleeps:
+                    self._idle.append(gate)
+                elif not self._queue or self._running() > self._limit:
                     self._threads.pop(me, None)
                     return
-                call, outer = self._queue.popleft()
-                self._taken += 1
-                self._threads[me] = call
+                else:
+                    call, outer = self._queue.popleft()
+                    self._taken += 1
+                    self._threads[me] = call
+            if sleeps:
+                gate.acquire()
+                continue
             outer.copy().run(_run, call)
             with self._lock:
                 if me not in self._threads:  # written off
@@ -200,10 +210,20 @@ class ThreadPoolTaskRunner(TaskRunner):
         """Let the threads go once the queue is empty."""
         with self._lock:
             self._closed = True
-            self._work.notify_all()
+            while self._idle:
+                self._idle.pop().release()
 
 
 ConcurrentTaskRunner = ThreadPoolTaskRunner
+
+
+def _started(target: Callable[[], None], name: str) -> bool:
+    """Start a thread; return False where the system gives no more of them."""
+    try:
+        threading.Thread(target=target, name=name, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _run(call: TaskCall) -> None:

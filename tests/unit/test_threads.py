@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -142,11 +143,18 @@ def test_the_threads_end_with_the_flow() -> None:
 
 def test_a_flow_that_fails_lets_a_running_task_finish_and_cancels_queued_ones() -> None:
     futures: list[Any] = []
+    started = threading.Event()
+
+    @task
+    def first(_: int) -> None:
+        started.set()
+        while not (len(futures) == 3 and futures[2].done()):
+            time.sleep(0.005)
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
     def main() -> None:
-        futures.extend(task(lambda x: time.sleep(0.2) or x).map(range(3)))
-        time.sleep(0.1)
+        futures.extend(first.map(range(3)))
+        assert started.wait(60)
         raise ValueError
 
     main(return_state=True)
@@ -162,3 +170,27 @@ def test_a_wrong_size_is_refused(workers: Any) -> None:
 def test_prefects_other_name_means_the_same() -> None:
     assert ConcurrentTaskRunner is ThreadPoolTaskRunner
     assert ThreadPoolTaskRunner(4).duplicate().max_workers == 4
+
+
+def test_short_calls_do_not_wake_idle_threads_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    barrier = threading.Barrier(4, timeout=60)
+
+    @task
+    def together() -> int:
+        return barrier.wait()
+
+    @task
+    def short() -> str:
+        return threading.current_thread().name
+
+    @flow
+    def main() -> list[str]:
+        for future in [together.submit() for _ in range(4)]:
+            future.result()
+        monkeypatch.setattr("hpc_flows.task_runners.threads._LOOK", 3600)
+        return [short.submit().result() for _ in range(200)]
+
+    ((_, most),) = Counter(main()).most_common(1)
+    assert most > 150  # all but the first, while the four fall asleep
