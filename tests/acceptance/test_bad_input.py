@@ -159,7 +159,7 @@ def test_another_python_on_the_node_is_refused_before_unpickling(
 
 @pytest.mark.slurm
 def test_a_full_disk_is_said_and_the_flow_ends(script: Script, slurm_site: SlurmSite) -> None:
-    with slurm_site.small_disk(4) as disk:
+    with slurm_site.small_disk(64) as disk:
         done = script(FILL_THE_DISK, HPC_FLOWS_HOME=str(disk / "home"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-1] == "19900"
