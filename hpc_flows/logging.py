@@ -84,8 +84,12 @@ def _emit(context: RunContext, level: str, logger: str, message: str, when: floa
         subject = f"Flow run '{flow_run.name}' - "
     else:
         subject = ""
-    root.journal.write("log", data)
+    kept = root.journal.write("log", data)
     _print_line(root.settings.console_colour, level, subject + shortened(message), when)
+    if not kept and root.journal.dropped == 1:
+        lost = f"No space left for {root.journal.path}: log records are shown here and not kept"
+        advice = "; states are kept. Free space there, or ask for more quota."
+        _print_line(root.settings.console_colour, "WARNING", lost + advice, when)
 
 
 _clock: tuple[int, str] = (0, "")
