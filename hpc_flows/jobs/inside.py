@@ -24,6 +24,7 @@ from hpc_flows.exceptions import (
     ResultError,
 )
 from hpc_flows.jobs.payload import Payload, read_payload
+from hpc_flows.journal.event import shortened
 from hpc_flows.journal.folder import read_key
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import ERROR, run_log
@@ -118,7 +119,7 @@ class JobRun(RootRun):
             "attempt": run.run_count,
         }
         if state.message:
-            data["message"] = state.message
+            data["message"] = shortened(str(state.message))
         final = state.is_final()
         if final:
             self._keep(data, run.name, state)

@@ -44,8 +44,18 @@ class Arguments(NamedTuple):
 
 
 def places() -> list[str]:
-    """Return the working directory, then the folders that modules are looked for in."""
-    here = os.getcwd()
+    """Return the working directory, then the folders that modules are looked for in.
+
+    Raises:
+        PayloadError: the working directory has been removed.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise PayloadError(
+            "The folder that this flow was started in does not exist any more, and jobs start in "
+            "it. Change to another folder and run the flow again."
+        ) from None
     return [here, *(os.path.abspath(entry) if entry else here for entry in sys.path)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -305,3 +306,17 @@ def test_a_module_that_the_node_cannot_import_is_named(
     del sys.modules["only_here"]
     with pytest.raises(PayloadError, match=r"The task cannot be loaded.*module 'only_here'"):
         load(path)
+
+
+def test_a_working_directory_that_has_vanished_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        with pytest.raises(PayloadError, match="does not exist any more"):
+            packing.places()
+    finally:
+        os.chdir(tmp_path)
