@@ -168,7 +168,11 @@ class State:
         return hash((self.type, self.name, self.message, self.epoch))
 
     def __repr__(self) -> str:
-        return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
+        if not self.message:
+            return f"{self.name}()"
+        # A crash's message goes on with the end of the job's output.
+        first, more, _ = self.message.partition("\n")
+        return f"{self.name}({first + more.replace(chr(10), ' …')!r})"
 
     @property
     def timestamp(self) -> datetime:

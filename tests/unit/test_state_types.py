@@ -67,3 +67,11 @@ def test_an_unknown_type_is_refused() -> None:
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         StateType.RUNNING.value = "x"  # type: ignore[misc]
+
+
+def test_a_state_shows_the_first_line_of_a_long_message() -> None:
+    from hpc_flows.states import Crashed
+
+    assert repr(Crashed("It died.\nThe end of its output:\n  bang")) == "Crashed('It died. …')"
+    assert repr(Crashed("It died.")) == "Crashed('It died.')"
+    assert repr(Crashed()) == "Crashed()"
