@@ -276,7 +276,7 @@ def _make_user(name: str) -> None:
 
 def _is_stepd(entry: Path, log: str) -> bool:
     try:
-        if Path(os.readlink(entry / "exe")).name != "slurmstepd":
+        if not Path(os.readlink(entry / "exe")).name.startswith("slurmstepd"):
             return False
         opened = [os.readlink(link) for link in (entry / "fd").iterdir()]
     except OSError:
