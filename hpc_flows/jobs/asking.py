@@ -12,8 +12,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from hpc_flows.exceptions import AccountingUnavailable, SchedulerUnavailable
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -112,6 +110,7 @@ class Asker:
         poll = cluster.poll
         self._pace = Pace(poll.first, poll.interval, poll.slowest)
         self._history_due = 0.0
+        self._history_wanted = False
         self._accounting_failed = float("-inf")
         self._warned = float("-inf")
         self._closed = False
@@ -142,8 +141,9 @@ class Asker:
             self._wake.notify()
 
     def look(self) -> None:
-        """See whether there is a question for accounting now."""
+        """Note that there is a question for accounting."""
         with self._wake:
+            self._history_wanted = True
             self._wake.notify()
 
     def close(self) -> None:
@@ -158,19 +158,20 @@ class Asker:
                 self._wake.wait(self._pause())
                 if self._closed:
                     return
-                due = self._pace.due
-            now = time.monotonic()
-            if due is not None and due <= now:
+                now = time.monotonic()
+                queue_due = self._pace.due is not None and self._pace.due <= now
+                history_due = self._history_wanted and self._history_due <= now
+            # Not with the lock held: who wants to know has a lock too, and calls us with it.
+            if queue_due:
                 self._ask_queue()
-            if self._history_due <= time.monotonic() and self.accounting:
+            if history_due:
                 self._ask_history()
 
     def _pause(self) -> float | None:
-        now = time.monotonic()
         times = [] if self._pace.due is None else [self._pace.due]
-        if self._asks.history_questions(self.cluster.name) and self.accounting:
+        if self._history_wanted:
             times.append(self._history_due)
-        return max(0.0, min(times) - now) if times else None
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _ask_queue(self) -> None:
         ids = self._asks.queue_questions(self.cluster.name)
@@ -180,7 +181,7 @@ class Asker:
             return
         try:
             found = self.scheduler.poll(ids)
-        except SchedulerUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be read is no answer
             self._unanswered(error)
             return
         if not self.reachable:
@@ -191,7 +192,7 @@ class Asker:
         with self._wake:
             self._pace.answered(time.monotonic(), changed=changed)
 
-    def _unanswered(self, error: SchedulerUnavailable) -> None:
+    def _unanswered(self, error: Exception) -> None:
         self.reachable = False
         now = time.monotonic()
         if now - self._warned >= WARN_EVERY:
@@ -204,13 +205,15 @@ class Asker:
             self._pace.failed(now)
 
     def _ask_history(self) -> None:
+        with self._wake:
+            self._history_wanted = False
         ids = self._asks.history_questions(self.cluster.name)
-        if not ids:
+        if not ids or not self.accounting:
             return
         self._history_due = time.monotonic() + self.cluster.poll.history
         try:
             found = self.scheduler.history(ids)
-        except AccountingUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - as above; mostly AccountingUnavailable
             self._accounting_failed = time.monotonic()
             self._warn(f"{error} Causes of crashes may be less exact.")
             return

@@ -174,6 +174,8 @@ class Submission:
         began: when its submission began, seconds since 1970.
         tries: how often it was sent, or looked for; `not_before`: when to try again.
         held_since: since when it has been held back, monotonic; None while it is not.
+        ended: how many of its runs are over.
+        sent: the elements that were asked for.
         looks: how often it was looked for in vain since it became doubtful.
         told: what the user and the journal have been told about its waiting.
     """
@@ -196,6 +198,8 @@ class Submission:
     not_before: float = 0.0
     held_since: float | None = None
     looks: int = 0
+    ended: int = 0
+    sent: frozenset[int] = frozenset()
     told: set[Any] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -205,6 +209,11 @@ class Submission:
     def token(self) -> str:
         """Its unique name, which is its jobs' name in the scheduler."""
         return self.folders.token
+
+    @property
+    def left(self) -> int:
+        """How many of its runs are not over."""
+        return len(self.elements) - self.ended
 
     def alive(self) -> list[Element]:
         """Return the runs whose futures are not resolved."""

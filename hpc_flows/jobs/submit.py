@@ -76,7 +76,7 @@ class Desk:
         limits = cluster.limits
         self._bucket = Bucket(limits.submit_burst, limits.submit_per_minute / 60.0)
         self._said_at = float("-inf")
-        self._closed = False
+        self._closed = self._stirred = False
         self._thread: threading.Thread | None = None
 
     def take(self, calls: Sequence[TaskCall], resources: Resources) -> None:
@@ -96,6 +96,11 @@ class Desk:
             element for group in (*waiting, *self._collector.groups()) for element in group.alive()
         ]
 
+    def doubtful(self) -> list[str]:
+        """Return the tokens of submissions that may have happened, and may not."""
+        with self._wake:
+            return [head.token for head in self._queue if head.sent and not head.job]
+
     def close(self) -> None:
         """Submit nothing any more."""
         with self._wake:
@@ -114,6 +119,7 @@ class Desk:
                 name = f"hpc-flows-submit-{self.cluster.name}"
                 self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
                 self._thread.start()
+            self._stirred = True
             self._wake.notify()
 
     def _serve(self) -> None:
@@ -123,6 +129,9 @@ class Desk:
                 if self._closed:
                     return
                 self._queue.extend(ready)
+                if self._stirred:  # since we looked, there may be more
+                    self._stirred = False
+                    continue
                 head = self._queue[0] if self._queue else None
                 now = time.monotonic()
                 if head is None or head.not_before > now:
@@ -137,10 +146,10 @@ class Desk:
 
     def _advance(self, head: Submission) -> None:
         try:
-            if not head.alive():
-                self._give_up(head)
-            elif head.stage is Stage.IN_DOUBT:
+            if head.stage is Stage.IN_DOUBT:
                 self._look(head)
+            elif not head.left:
+                self._give_up(head)
             elif self._reached(head) and self._prepared(head) and self._may_send(head):
                 self._send(head)
         except SchedulerUnavailable as error:
@@ -228,7 +237,9 @@ class Desk:
     def _send(self, head: Submission) -> None:
         scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
         began = time.monotonic()
-        job = scheduler.submit(self._spec(head), head.folders.script)
+        spec = self._spec(head)
+        head.sent = frozenset(element.index for element in head.alive())
+        job = scheduler.submit(spec, head.folders.script)
         self._accepted(head, job, time.monotonic() - began)
 
     def _accepted(self, head: Submission, job: str, seconds: float) -> None:
@@ -243,6 +254,14 @@ class Desk:
                 self._root.record("task", run, InfrastructurePending(details=details))
         self._tracker.submitted(head)
         self._tracker.tell(_sent_message(head, self._mode))
+        self._cancel_late(head)
+
+    def _cancel_late(self, head: Submission) -> None:
+        """Cancel what was cancelled while sbatch was at work."""
+        late = [e.job for e in head.elements if e.over and e.index in head.sent]
+        if late:
+            scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
+            scheduler.cancel(late if head.left else [head.job], token=head.token)
 
     def _refuse(self, head: Submission, error: Exception) -> None:
         """Fail the runs of a submission that cannot be made."""
@@ -297,6 +316,7 @@ class Desk:
 
     def _look(self, head: Submission) -> None:
         scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
+        # Looked for even when all its runs were cancelled meanwhile: a job must not run on.
         job = self._tracker.job_in_journal(head)
         if not job:
             found = scheduler.find(head.token, since=head.began - 300.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import SchedulerError
@@ -17,7 +18,7 @@ from hpc_flows.jobs.evidence import Decision, Verdict, judge, ours
 from hpc_flows.jobs.tail import MARK, DirectoryWatch, Entry, read_new
 from hpc_flows.logging import INFO, WARNING, _print_line, run_log
 from hpc_flows.schedulers.base import Phase
-from hpc_flows.states import InfrastructurePending, StateType
+from hpc_flows.states import InfrastructurePending, State, StateType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from hpc_flows.jobs.submission import Element, Submission
     from hpc_flows.journal.event import Event
     from hpc_flows.schedulers.base import JobStatus
-    from hpc_flows.states import State
 
 #: Journals of running jobs that are read in one round, for their logs.
 READS_PER_ROUND = 200
@@ -60,7 +60,7 @@ class Tracker:
         self._suspects: set[Element] = set()
         self._running: dict[Element, None] = {}
         self._watch = DirectoryWatch(root.run_dir)
-        self._endings: list[Callable[[], object]] = []
+        self._endings: list[tuple[Element, State, bool]] = []
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -107,7 +107,7 @@ class Tracker:
         """Return how many jobs of a cluster have been submitted and have not ended."""
         with self._lock:
             return sum(
-                len(submission.alive())
+                submission.left
                 for submission in self._submissions.values()
                 if submission.cluster.name == cluster and submission.job
             )
@@ -118,17 +118,18 @@ class Tracker:
             if element.over:
                 return False
             element.over = True
+            element.submission.ended += 1
             self._suspects.discard(element)
             self._running.pop(element, None)
             submission = element.submission
-            if not submission.alive():
+            if not submission.left:
                 self._submissions.pop(submission.token, None)
             return True
 
     def end(self, element: Element, state: State) -> None:
         """End an element in a state that its job did not decide."""
         if self.drop(element):
-            _end(element, state)
+            _resolve(element, state, believed=False)
 
     def close(self) -> None:
         """Follow no more."""
@@ -151,27 +152,40 @@ class Tracker:
                 self._round()
                 endings, self._endings = self._endings, []
             # Not with the lock held: what is waiting for a future may submit more.
-            for end in endings:
-                end()
+            for element, state, believed in endings:
+                _resolve(element, state, believed=believed)
             with self._lock:
                 if not self._closed and not endings:
                     self._wake.wait(self._watch.pause if self._submissions else None)
 
     def _round(self) -> None:
         for entry in self._watch.new_entries():
-            self._take_entry(entry)
+            submission = self._submissions.get(entry.token)
+            if submission is not None and entry.number < len(submission.elements):
+                element = submission.elements[entry.number]
+                self._guarded(element, partial(self._take_entry, element, entry))
         now = time.time()
         for element in list(self._running)[:READS_PER_ROUND]:
             if element.read_at <= now:
-                self._read_again(element, now)
+                self._guarded(element, partial(self._read_again, element, now))
         for element in [e for e in self._suspects if (e.look_at or 0.0) <= now]:
-            self._judge(element)
+            self._guarded(element, partial(self._judge, element))
 
-    def _take_entry(self, entry: Entry) -> None:
-        submission = self._submissions.get(entry.token)
-        if submission is None or entry.number >= len(submission.elements):
-            return
-        element = submission.elements[entry.number]
+    def _guarded(self, element: Element, work: Callable[[], object]) -> None:
+        """Follow one run so that trouble with it ends it, and not the following of all others."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - a thread has no caller: its runs must not hang
+            message = (
+                f"The job {element.job} of task run {element.call.run.name!r} cannot be followed "
+                f"any more: {type(error).__name__}: {error}. What it leaves is in "
+                f"{self.root.run_dir}."
+            )
+            if self.drop(element):
+                state = State(StateType.CRASHED, None, message, data=error)
+                self._endings.append((element, state, False))
+
+    def _take_entry(self, element: Element, entry: Entry) -> None:
         if element.over:
             return
         if entry.kind == MARK:
@@ -406,14 +420,13 @@ class Tracker:
             state, data, _ = element.final
             final = outcome.believed(state, data, self.root.results)
             if self.drop(element):
-                element.call.run.run_count = element.attempt
-                self._endings.append(lambda: element.call.future.resolve(final))
+                self._endings.append((element, final, True))
             return
         decided = outcome.decided(verdict, element)
         if decided.name == "Rejected":
             self._withdraw(element)
         if self.drop(element):
-            self._endings.append(lambda: _end(element, decided))
+            self._endings.append((element, decided, False))
 
     def _withdraw(self, element: Element) -> None:
         asker = self._askers[element.submission.cluster.name]
@@ -436,10 +449,21 @@ class Tracker:
         self.log(INFO, message)
 
 
-def _end(element: Element, state: State) -> None:
-    run = element.call.run
-    run.run_count = max(run.run_count, element.attempt)
-    element.call.end(state)
+def _resolve(element: Element, state: State, *, believed: bool) -> None:
+    """Resolve a future, whatever happens: nobody else will.
+
+    Args:
+        element: whose.
+        state: the final state.
+        believed: whether the job has journalled and logged it.
+    """
+    call = element.call
+    call.run.run_count = max(call.run.run_count, element.attempt)
+    try:
+        if not believed:
+            call.end(state)
+    finally:
+        call.future.resolve(state)
 
 
 def withdraw(asker: Asker, jobs: list[str], token: str) -> None:

@@ -173,11 +173,12 @@ def cancel_elements(tracker: Tracker, desk: Desk, elements: list[Element], reaso
     for element in elements:
         element.cancelled = reason
         tracker.end(element, Cancelled(reason))
-    if not jobs:
-        tokens = ",".join(sorted({element.submission.token for element in sent}))
+    tokens = [] if jobs else sorted({element.submission.token for element in sent})
+    tokens += desk.doubtful()
+    if tokens:
         tracker.warn(
-            f"The jobs could not be cancelled, since the scheduler cannot be asked. Do it by hand: "
-            f"scancel --name={tokens}"
+            "Not all jobs could be cancelled, since the scheduler gives no answer. Do it by hand: "
+            f"scancel --name={','.join(tokens)}"
         )
 
 

@@ -365,3 +365,36 @@ def test_what_refuses_a_whole_array_is_said_once_in_full(office: Callable[..., O
     said = [event.data["message"] for event in here.events("log")]
     assert len([text for text in said if why in text]) == 1
     assert all(len(str(call.future.state.message)) < 300 for call in calls)
+
+
+def test_a_run_that_is_cancelled_while_its_submission_is_in_doubt_does_not_run_on(
+    office: Callable[..., Office],
+) -> None:
+    from hpc_flows.states import Cancelled
+
+    here = office()
+    table = here.scheduler.queue
+    here.scheduler.refusals = [(SubmissionInDoubt("timed out"), True)]
+    find = here.scheduler.find
+    here.scheduler.find = lambda *a, **k: []  # type: ignore[method-assign]
+    (call,) = here.take(1)
+    until(lambda: here.desk.doubtful())
+    (element,) = here.tracker.elements()
+    here.tracker.end(element, Cancelled("enough"))
+    here.scheduler.find = find  # type: ignore[method-assign]
+    (job,) = here.scheduler.specs
+    assert table is not None
+    until(lambda: here.scheduler.cancelled == [job])
+    assert call.future.state.is_cancelled()
+
+
+def test_runs_that_come_while_the_desk_looks_away_are_not_forgotten(
+    office: Callable[..., Office],
+) -> None:
+    here = office(window=0.0)
+    for number in range(60):
+        here.take(number, of=work if number % 2 else other)
+        if number % 7 == 0:
+            time.sleep(0.002)
+    total = until(lambda: sum(len(e.data["task_runs"]) for e in here.events("job-intent")) == 60)
+    assert total

@@ -332,3 +332,41 @@ def test_calls_of_two_runs_do_not_meet(office: Callable[..., Office]) -> None:
     play_job(here.tracker, token, 0, stranger, value="not yours")
     time.sleep(0.2)
     assert not call.future.done()
+
+
+def test_trouble_with_one_run_ends_it_and_no_other(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hpc_flows.jobs import outcome
+
+    here = office()
+    _, token, (bad, good) = sent(here, 1, 2)
+    take_state = outcome.take_state
+
+    def stumble(element: Any, event: Any) -> None:
+        if element.call is bad:
+            raise RuntimeError("an event that nobody foresaw")
+        take_state(element, event)
+
+    monkeypatch.setattr(outcome, "take_state", stumble)
+    play_job(here.tracker, token, 0, bad, value=1)
+    play_job(here.tracker, token, 1, good, value=2)
+    assert good.future.result(20) == 2
+    bad.future.wait(20)
+    assert bad.future.state.is_crashed()
+    assert "nobody foresaw" in str(bad.future.state.message)
+
+
+def test_an_answer_that_cannot_be_read_decides_nothing(office: Callable[..., Office]) -> None:
+    here = office()
+    job, token, (call,) = sent(here, 1)
+
+    def garbage(ids: Any) -> Any:
+        here.scheduler.commands.append("garbage")
+        raise ValueError("not a number: '~~~'")
+
+    here.scheduler.poll = garbage  # type: ignore[method-assign]
+    until(lambda: here.scheduler.commands.count("garbage") > 3)
+    assert not call.future.done()
+    play_job(here.tracker, token, 0, call, job=job, value="fine")
+    assert call.future.result(20) == "fine"
