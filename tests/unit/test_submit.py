@@ -378,7 +378,7 @@ def test_a_run_that_is_cancelled_while_its_submission_is_in_doubt_does_not_run_o
     find = here.scheduler.find
     here.scheduler.find = lambda *a, **k: []  # type: ignore[method-assign]
     (call,) = here.take(1)
-    until(lambda: here.desk.doubtful())
+    until(here.desk.doubtful)
     (element,) = here.tracker.elements()
     here.tracker.end(element, Cancelled("enough"))
     here.scheduler.find = find  # type: ignore[method-assign]
