@@ -171,7 +171,7 @@ class State:
         if not self.message:
             return f"{self.name}()"
         # A crash's message goes on with the end of the job's output.
-        first, more, _ = self.message.partition("\n")
+        first, more, _ = str(self.message).partition("\n")
         return f"{self.name}({first + more.replace(chr(10), ' …')!r})"
 
     @property

@@ -76,12 +76,14 @@ def run_task(
     root: Any = inner.root
     if inner.log_prints:
         catch_prints()
+    # A job's own run has nobody above it to wait for what it submits; the runs in it have it.
+    is_job = root.in_job and context.task_run is None and context.flow is None
     retry = 0
     while True:
         run.run_count += 1
         begun = Retrying() if retry else Running()
         root.record("task", run, begun)
-        state = yield from _attempt(task, run, inner, begun, elsewhere)
+        state = yield from _attempt(task, run, inner, begun, elsewhere, everything=is_job)
         if run.state is not begun:
             return run.state  # it was cancelled meanwhile, and that has been told
         retry += 1
@@ -100,8 +102,13 @@ def _attempt(
     context: RunContext,
     begun: State,
     elsewhere: Callable[[RunContext], Op] | None,
+    *,
+    everything: bool,
 ) -> Steps:
-    """Call the task's function once and return the state that it ended in."""
+    """Call the task's function once and return the state that it ended in.
+
+    `everything` says to wait for all that it has submitted.
+    """
     if task.on_running_hooks:
         yield from run_hooks(task.on_running_hooks, task, run, begun, context)
     try:
@@ -110,9 +117,8 @@ def _attempt(
             value = yield Call(task.fn, args, kwargs, context, task.timeout_seconds, task.isasync)
         else:
             value = yield elsewhere(context)
-        in_job = context.root.in_job
-        if type(value) not in _SIMPLE or in_job:
-            value = yield from settled(value, context, everything=in_job)
+        if everything or type(value) not in _SIMPLE:
+            value = yield from settled(value, context, everything=everything)
         return value if isinstance(value, State) else Completed(data=value)
     except Exception as error:  # noqa: BLE001 - any failure of the task
         return _failed(task, error)
@@ -315,8 +321,16 @@ def check_upstream(future: TaskFuture) -> None:
         f"Upstream task run {future.name!r} did not reach a 'COMPLETED' state; it ended as "
         f"{state.name}. Wrap its future in allow_failure() to run the task all the same."
     )
-    cause = state.data if isinstance(state.data, BaseException) else None
-    raise UpstreamTaskError(message) from cause
+    raise UpstreamTaskError(message) from _error_of(state)
+
+
+def _error_of(state: State) -> BaseException | None:
+    """Return what ended a run, loaded from where its job kept it, or None if it cannot be had."""
+    try:
+        error = value_of(state, raise_on_failure=False)
+    except Exception:  # noqa: BLE001 - the error that led here is the one to tell
+        return None
+    return error if isinstance(error, BaseException) else None
 
 
 def not_ready(task: Any, run: TaskRun, context: RunContext, error: UpstreamTaskError) -> State:

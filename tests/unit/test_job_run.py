@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from job_doubles import call_of, run_context, until
 
-from hpc_flows import task
+from hpc_flows import flow, task
 from hpc_flows.jobs import inside, packing
 from hpc_flows.jobs.collect import _bare_task_run, _shared_part
 from hpc_flows.jobs.script import Folders
@@ -42,6 +42,18 @@ def second_time(path: str) -> str:
         open(path, "x").close()
         raise OSError("first time")
     return "second"
+
+
+@flow
+def doubled(values: list[int]) -> Any:
+    return double.map(values).result()
+
+
+@task
+def nested(x: int) -> Any:
+    forgotten = double.submit(x)
+    own = double(x), double.submit(x).result(), double.map([x, x]).result()
+    return own, doubled([x]), forgotten
 
 
 @task
@@ -117,6 +129,13 @@ def test_an_element_runs_its_own_call_and_keeps_the_result() -> None:
     assert final["type"] == "COMPLETED"
     assert final["id"] == node.calls[1].run.id
     assert node.root.results.load(final["result"]) == 4
+
+
+def test_a_job_waits_for_what_its_task_submits_and_no_run_waits_for_itself() -> None:
+    node = Node(nested, (2,))
+    assert node.run()[0] == 0
+    result = next(e.data["result"] for e in node.events("state") if "result" in e.data)
+    assert node.root.results.load(result) == ((4, 4, [4, 4]), [4], 4)
 
 
 def test_the_outcome_says_where_it_ran_and_what_it_used() -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import State, flow, task
-from hpc_flows.exceptions import CrashedRun, TaskRunTimeoutError
+from hpc_flows.exceptions import CrashedRun, TaskRunTimeoutError, UpstreamTaskError
 from hpc_flows.journal.reader import read_run
-from hpc_flows.states import Completed, Failed
+from hpc_flows.states import Completed, Failed, StoredValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -365,3 +365,20 @@ def test_a_state_of_the_users_own_may_say_anything(home: Path) -> None:
     assert task(lambda: Failed(odd))(return_state=True).message == odd
     assert task(lambda: Failed("y" * 20_000_000))(return_state=True).is_failed()
     assert len(_events(home, "state")[-1]["message"]) < 100_000
+
+
+def test_an_upstream_error_that_a_job_kept_is_the_cause_of_what_did_not_start() -> None:
+    class Kept(StoredValue):
+        __slots__ = ()
+
+        def get(self) -> Any:
+            return ValueError("in the job")
+
+    @flow
+    def main() -> Any:
+        upstream = task(lambda: Failed("x", data=Kept())).submit()
+        return task(lambda x: x).submit(upstream).result()
+
+    with pytest.raises(UpstreamTaskError) as caught:
+        main()
+    assert str(caught.value.__cause__) == "in the job"
