@@ -157,6 +157,9 @@ def _element(sides: Sides, rounds: int) -> Contest:
     def run(program: str) -> Sample:
         if program not in commands:
             commands[program] = _prepared(sides, program)
+        # An element that has left its outcome would find nothing to do.
+        for mark in Path(commands[program].argv[2], "journal").glob("*.ended"):
+            mark.unlink()
         return whole(commands[program])
 
     return Contest(
