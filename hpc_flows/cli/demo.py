@@ -117,4 +117,11 @@ def _say_what_next(folder: str, cluster: str) -> None:
     )
     click.echo("\n" + click.style("What to try next", bold=True))
     for command, what in tries:
-        click.echo(f"  {click.style('# ' + what, dim=True)}\n  hpc-flows {command}")
+        click.echo(f"  {click.style('# ' + what, dim=True)}\n  {_typed()} {command}")
+
+
+def _typed() -> str:
+    """Return what a person types for this command: its path, where it is not on PATH."""
+    if shutil.which("hpc-flows") or not sys.argv[0].endswith("hpc-flows"):
+        return "hpc-flows"
+    return os.path.relpath(sys.argv[0])
