@@ -184,14 +184,31 @@ def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -
         reason = f"The flow's process was interrupted by {what}."
         state, hooks = Crashed(reason, data=error), flow.on_crashed_hooks
     run_log(context, ERROR, reason)
-    _cancel(context, reason, started=True)
     leaving = isinstance(error, GeneratorExit)
-    if not leaving:
-        yield Wait(context.submitted.futures(), _LONGEST_CANCELLATION)
+    if leaving:
+        _cancel(context, reason, started=True)
+    else:
+        leaving = yield from _cancel_all(context, reason)
     _record(run, context, state)
     if not leaving:
         yield from run_hooks(hooks, flow, run, state, context)
     run_log(context, ERROR, f"Finished in state {state!r}")
+
+
+def _cancel_all(context: RunContext, reason: str) -> Steps:
+    """Cancel what was submitted and wait for its end; tell whether Ctrl-C cut that short."""
+    try:
+        try:
+            _cancel(context, reason, started=True)
+        except KeyboardInterrupt:  # many press it twice; no job shall live on because of that
+            _cancel(context, reason, started=True)
+            raise
+        yield Wait(context.submitted.futures(), _LONGEST_CANCELLATION)
+    except KeyboardInterrupt:
+        for call in list(context.submitted.calls.values()):
+            call.end(Cancelled(f"{reason} Its end was not waited for."))
+        return True
+    return False
 
 
 def _conclude(flow: Any, run: FlowRun, context: RunContext, state: State) -> Steps:

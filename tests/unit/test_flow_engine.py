@@ -18,6 +18,7 @@ from hpc_flows import flow, task
 from hpc_flows.exceptions import CancelledRun, FailedRun, FlowRunTimeoutError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.states import Cancelled, Completed, Failed
+from hpc_flows.task_runners import ThreadPoolTaskRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -307,6 +308,40 @@ def test_a_system_exit_crashes_the_flow_and_still_ends_the_program(home: Path) -
     assert seen == ["Crashed"]
     (folder,) = _runs(home)
     assert _events(folder, "state")[-1]["name"] == "Crashed"
+
+
+def test_a_second_interrupt_cuts_the_waiting_short_and_leaves_nothing_uncancelled(
+    home: Path,
+) -> None:
+    requests: list[str] = []
+
+    class Slow(ThreadPoolTaskRunner):
+        """A runner that is interrupted while it cancels, and that does not end the calls."""
+
+        def cancel(self, calls: Any, reason: str) -> None:
+            requests.append(reason)
+            if len(requests) == 1:
+                raise KeyboardInterrupt
+
+        def duplicate(self) -> Slow:
+            return self
+
+    gate = threading.Event()
+
+    @flow(task_runner=Slow())
+    def main() -> None:
+        task(lambda: gate.wait(60)).submit()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    gate.set()
+    assert len(requests) == 2
+    (folder,) = _runs(home)
+    states = _events(folder, "state")
+    task_end, flow_end = states[-2:]
+    assert (task_end["name"], flow_end["name"]) == ("Cancelled", "Cancelled")
+    assert task_end["message"].endswith("Its end was not waited for.")
 
 
 def test_an_interrupt_cancels_everything_and_reaches_the_caller(home: Path) -> None:
