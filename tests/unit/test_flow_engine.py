@@ -184,11 +184,11 @@ def test_a_flow_is_tried_again() -> None:
 def test_a_flow_that_takes_too_long_is_stopped_with_its_tasks() -> None:
     @flow(timeout_seconds=0.3)
     def main() -> None:
-        task(lambda: time.sleep(30)).submit().result()
+        task(lambda: time.sleep(300)).submit().result()
 
     started = time.monotonic()
     state = main(return_state=True)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 200
     assert state.name == "TimedOut"
     with pytest.raises(FlowRunTimeoutError):
         state.result()
@@ -197,7 +197,7 @@ def test_a_flow_that_takes_too_long_is_stopped_with_its_tasks() -> None:
 def test_an_async_flow_that_takes_too_long_is_stopped() -> None:
     @flow(timeout_seconds=0.2)
     async def main() -> None:
-        await asyncio.sleep(30)
+        await asyncio.sleep(300)
 
     assert asyncio.run(main(return_state=True)).name == "TimedOut"
 
@@ -349,7 +349,7 @@ def test_an_interrupt_cancels_everything_and_reaches_the_caller(home: Path) -> N
 
     @task
     def sleeps() -> None:
-        time.sleep(30)
+        time.sleep(300)
 
     @flow(on_cancellation=[lambda *args: seen.append(args[2].name)])
     def main() -> None:
@@ -361,7 +361,7 @@ def test_an_interrupt_cancels_everything_and_reaches_the_caller(home: Path) -> N
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         main()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 200
     assert seen == ["Cancelled"]
     (folder,) = _runs(home)
     last = {data["id"]: data["name"] for data in _events(folder, "state")}
@@ -378,12 +378,12 @@ def test_a_request_in_the_runs_folder_cancels_a_flow_that_sleeps(
     def main() -> None:
         (folder,) = _runs(home)
         (folder / "control" / "cancel").write_text('{"reason": "enough of it"}')
-        time.sleep(30)
+        time.sleep(300)
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         main()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 200
     (folder,) = _runs(home)
     assert _events(folder, "state")[-1]["message"] == "Cancelled: enough of it"
 
@@ -391,7 +391,7 @@ def test_a_request_in_the_runs_folder_cancels_a_flow_that_sleeps(
 def test_a_cancelled_async_flow_ends_cancelled(home: Path) -> None:
     @flow
     async def main() -> None:
-        await asyncio.sleep(30)
+        await asyncio.sleep(300)
 
     async def program() -> None:
         running = asyncio.create_task(main())
