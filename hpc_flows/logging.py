@@ -85,11 +85,11 @@ def _emit(context: RunContext, level: str, logger: str, message: str, when: floa
     else:
         subject = ""
     kept = root.journal.write("log", data)
-    _print_line(root.settings.console_colour, level, subject + shortened(message), when)
+    print_line(root.settings.console_colour, level, subject + shortened(message), when)
     if not kept and root.journal.dropped == 1:
         lost = f"No space left for {root.journal.path}: log records are shown here and not kept"
         advice = "; states are kept. Free space there, or ask for more quota."
-        _print_line(root.settings.console_colour, "WARNING", lost + advice, when)
+        print_line(root.settings.console_colour, "WARNING", lost + advice, when)
 
 
 _clock: tuple[int, str] = (0, "")
@@ -106,7 +106,15 @@ def _time_of_day(when: float) -> str:
     return f"{text}.{int((when - second) * 1000):03d}"
 
 
-def _print_line(colour: str, level: str, message: str, when: float) -> None:
+def print_line(colour: str, level: str, message: str, when: float) -> None:
+    """Show one line of a log on the console.
+
+    Args:
+        colour: `always`, `never`, or `auto` for terminals only.
+        level: the name of the record's level, such as `INFO`.
+        message: what to show.
+        when: seconds since 1970.
+    """
     stream = sys.stderr
     line = f"{_time_of_day(when)} | {level:<7} | {message}\n"
     try:
@@ -197,7 +205,7 @@ def _run_handler() -> std.Handler:
                 message = self.format(record)
                 if context is None or context.root is None:
                     if record.levelno >= WARNING:
-                        _print_line("never", record.levelname, message, record.created)
+                        print_line("never", record.levelname, message, record.created)
                 elif record.levelno >= context.root.log_level:
                     _emit(context, record.levelname, record.name, message, record.created)
             except Exception:  # noqa: BLE001 - as every handler of the standard library

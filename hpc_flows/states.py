@@ -42,8 +42,8 @@ if TYPE_CHECKING:
         CANCELLING = "CANCELLING"
 
 else:
-    # The same without the enum module, which would be a third of what every job imports
-    # (docs/reference/import-cost.md). tests/unit/test_state_types.py holds the likeness.
+    # The same without the enum module, for which every job of an array would pay
+    # (docs/concepts/architecture.md). tests/unit/test_state_types.py holds the likeness.
     _MEMBERS: dict[str, StateType] = {}
 
     class _Members(type):

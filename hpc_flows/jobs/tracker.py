@@ -16,7 +16,7 @@ from hpc_flows.exceptions import SchedulerError
 from hpc_flows.jobs import outcome
 from hpc_flows.jobs.evidence import Decision, Verdict, judge, ours
 from hpc_flows.jobs.tail import MARK, DirectoryWatch, Entry, read_new
-from hpc_flows.logging import INFO, WARNING, _print_line, run_log
+from hpc_flows.logging import INFO, WARNING, print_line, run_log
 from hpc_flows.schedulers.base import Phase
 from hpc_flows.states import InfrastructurePending, State, StateType
 
@@ -236,7 +236,7 @@ class Tracker:
         """Show on the console what the job has logged; its journal holds it already."""
         colour = self.root.settings.console_colour
         text = f"Task run {element.call.run.name!r} - {record.get('message')}"
-        _print_line(colour, str(record.get("level")), text, when)
+        print_line(colour, str(record.get("level")), text, when)
 
     def _take_word(self, element: Element, event: Event) -> None:
         element.job_seen = str(event.data.get("job") or element.job_seen)
