@@ -26,6 +26,7 @@ class TaskFuture:
     Attributes:
         task_run: the `TaskRun`; its newest state is `state`.
         task_run_id, name: the run's id and name.
+        on_wait: called before a wait that blocks; what it returns is called after it; or None.
     """
 
     __slots__ = (
@@ -33,8 +34,8 @@ class TaskFuture:
         "_callbacks",
         "_final",
         "_lock",
-        "_on_wait",
         "name",
+        "on_wait",
         "task_run",
         "task_run_id",
     )
@@ -42,19 +43,14 @@ class TaskFuture:
     def __init__(
         self, task_run: TaskRun, on_wait: Callable[[], Callable[[], None]] | None = None
     ) -> None:
-        """Make the future of `task_run`.
-
-        Args:
-            task_run: the run.
-            on_wait: called before a wait that blocks; what it returns is called after it.
-        """
+        """Make the future of `task_run`."""
         self.task_run = task_run
         self.task_run_id = task_run.id
         self.name = task_run.name
         self._final: State | None = None
         self._lock = allocate_lock()
         self._callbacks: list[Callable[[TaskFuture], None]] = []
-        self._on_wait = on_wait
+        self.on_wait = on_wait
 
     def __repr__(self) -> str:
         return f"TaskFuture(name={self.name!r}, state={self.state!r})"
@@ -247,7 +243,7 @@ def _wait_until(futures: Sequence[TaskFuture], count: int, timeout: float | None
     if count <= 0:
         return
     countdown = _Countdown(count)
-    on_wait = pending[0]._on_wait  # noqa: SLF001 - futures of one run share it
+    on_wait = pending[0].on_wait  # futures of one flow run share it
     resume = on_wait() if on_wait is not None else None
     try:
         for future in pending:

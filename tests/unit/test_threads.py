@@ -194,3 +194,21 @@ def test_short_calls_do_not_wake_idle_threads_one_after_the_other(
 
     ((_, most),) = Counter(main()).most_common(1)
     assert most > 150  # all but the first, while the four fall asleep
+
+
+def test_calls_start_while_their_flow_goes_on_submitting() -> None:
+    started = threading.Event()
+
+    @task
+    def first() -> None:
+        started.set()
+
+    @flow
+    def main() -> bool:
+        deadline = time.monotonic() + 60
+        first.submit()
+        while not started.is_set() and time.monotonic() < deadline:
+            task(lambda: None).submit()
+        return started.is_set()
+
+    assert main()
