@@ -145,6 +145,7 @@ class Desk:
                     self._queue.remove(head)
 
     def _advance(self, head: Submission) -> None:
+        self._note_ended(head)
         try:
             if head.stage is Stage.IN_DOUBT:
                 self._look(head)
@@ -162,6 +163,16 @@ class Desk:
             self._refuse(head, error)
         except Exception as error:  # noqa: BLE001 - a thread has no caller: its runs must not hang
             self._refuse(head, error)
+
+    def _note_ended(self, head: Submission) -> None:
+        """Count runs as over whose calls were ended behind our back.
+
+        A flow that is interrupted cancels what it finds here; a submission that is just then on
+        its way from one list to the next is not found, but its calls are ended all the same.
+        """
+        for element in head.alive():
+            if element.call.future.done():
+                self._tracker.drop(element)
 
     # Before sbatch -------------------------------------------------------------------------------
 
@@ -258,6 +269,7 @@ class Desk:
 
     def _cancel_late(self, head: Submission) -> None:
         """Cancel what was cancelled while sbatch was at work."""
+        self._note_ended(head)
         late = [e.job for e in head.elements if e.over and e.index in head.sent]
         if late:
             scheduler: Scheduler = self._scheduler  # type: ignore[assignment]

@@ -388,6 +388,40 @@ def test_a_run_that_is_cancelled_while_its_submission_is_in_doubt_does_not_run_o
     assert call.future.state.is_cancelled()
 
 
+def test_runs_whose_calls_are_ended_before_their_submission_are_not_sent(
+    office: Callable[..., Office],
+) -> None:
+    from hpc_flows.states import Cancelled
+
+    here = office(window=0.05)
+    ended = here.take(1)[0]
+    ended.end(Cancelled("enough"))
+    here.take(2, of=other)
+    (job,) = here.submitted()
+    assert here.scheduler.specs[job].array is None
+    assert len(here.events("job-intent")) == 1
+
+
+def test_a_job_whose_run_is_ended_while_sbatch_is_at_work_does_not_run_on(
+    office: Callable[..., Office],
+) -> None:
+    from hpc_flows.states import Cancelled
+
+    here = office()
+    calls: list[TaskCall] = []
+    submitting = here.scheduler.submit
+
+    def slowly(*args: Any) -> str:
+        until(lambda: len(calls) == 1)
+        calls[0].end(Cancelled("enough"))
+        return submitting(*args)
+
+    here.scheduler.submit = slowly  # type: ignore[method-assign]
+    calls += here.take(1)
+    (job,) = here.submitted()
+    until(lambda: here.scheduler.cancelled == [job])
+
+
 def test_runs_that_come_while_the_desk_looks_away_are_not_forgotten(
     office: Callable[..., Office],
 ) -> None:
