@@ -97,7 +97,8 @@ _ELSEWHERE = {
 class Flow(Generic[P, R]):
     """A function whose tasks make up one run, with a journal of its own.
 
-    A flow that is called inside of another shares the outer one's directory and journal.
+    A flow that is called inside of another shares the outer one's directory and journal. It can be
+    a method; on class and static methods `@flow` stands above the other decorator.
 
     Attributes:
         fn: the function itself, without any of it.

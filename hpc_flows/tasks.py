@@ -98,6 +98,8 @@ _OPTIONS = (
 class Task(Generic[P, R]):
     """A function that leaves a task run wherever it is called, submitted or mapped.
 
+    It can be a method. On class and static methods `@task` stands above the other decorator.
+
     Attributes:
         fn: the function itself, without any of it.
         name: of the task; the function's, unless given.
