@@ -326,11 +326,12 @@ def test_a_second_interrupt_cuts_the_waiting_short_and_leaves_nothing_uncancelle
         def duplicate(self) -> Slow:
             return self
 
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     @flow(task_runner=Slow())
     def main() -> None:
-        task(lambda: gate.wait(60)).submit()
+        task(lambda: begun.set() or gate.wait(60)).submit()
+        begun.wait(60)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
