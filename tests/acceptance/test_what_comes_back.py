@@ -34,8 +34,7 @@ def square(x, offset):
 @flow
 def squares():
     return square.map(range(12), unmapped(100))
-found = [f.result() for f in squares()] if False else squares()
-values = [v if isinstance(v, tuple) else v.result() for v in found]
+values = squares()
 print([v for v, _ in values] == [x * x + 100 for x in range(12)], len({j for _, j in values}))
 """
     )
