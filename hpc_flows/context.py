@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hpc_flows.futures import TaskFuture
     from hpc_flows.journal.writer import JournalWriter
-    from hpc_flows.results import ResultStore
+    from hpc_flows.results.kept import RunResults
     from hpc_flows.runs import FlowRun, TaskRun
     from hpc_flows.settings import Settings
     from hpc_flows.states import State
@@ -97,7 +97,7 @@ class RootRun:
         run_dir: str,
         run_id: str,
         journal: JournalWriter,
-        results: ResultStore,
+        results: RunResults,
         key: bytes,
         settings: Settings,
         *,
@@ -312,12 +312,12 @@ def open_root(run_id: str, meta: dict[str, Any], settings: Settings) -> RootRun:
     from hpc_flows.journal.event import DRIVER  # noqa: PLC0415
     from hpc_flows.journal.folder import create_run, read_key  # noqa: PLC0415
     from hpc_flows.journal.writer import JournalWriter  # noqa: PLC0415
-    from hpc_flows.results import ResultStore  # noqa: PLC0415
+    from hpc_flows.results.kept import RunResults  # noqa: PLC0415
 
     run_dir = create_run(settings.home, run_id, meta)
     journal = JournalWriter(run_dir, run_id, DRIVER, fsync=settings.journal_fsync)
     key = read_key(run_dir)
-    results = ResultStore(run_dir, key, settings.results_inline_limit)
+    results = RunResults(run_dir, key, settings.results_inline_limit)
     return RootRun(run_dir, run_id, journal, results, key, settings)
 
 

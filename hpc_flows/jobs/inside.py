@@ -28,7 +28,7 @@ from hpc_flows.journal.event import shortened
 from hpc_flows.journal.folder import read_key
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import ERROR, run_log
-from hpc_flows.results import ResultStore
+from hpc_flows.results.kept import RunResults
 from hpc_flows.states import Crashed, Failed, State, StateType
 
 TYPE_CHECKING = False
@@ -258,7 +258,7 @@ def _load(payload: Payload) -> tuple[Any, Any]:
 def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[Any, Any]) -> int:
     (task, flow_run, tags, log_prints, settings), (run, args, kwargs) = parts
     key = read_key(job.run_dir)
-    results = ResultStore(job.run_dir, key, settings.results_inline_limit)
+    results = RunResults(job.run_dir, key, settings.results_inline_limit)
     root = JobRun(job.run_dir, journal.run_id, journal, results, key, settings, in_job=True)
     root.job = job
     if job.restart:

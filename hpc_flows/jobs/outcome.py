@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hpc_flows.jobs.evidence import Verdict
     from hpc_flows.jobs.submission import Element
     from hpc_flows.journal.event import Event
-    from hpc_flows.results import ResultStore
+    from hpc_flows.results.kept import RunResults
 
 
 def take_state(element: Element, event: Event) -> None:
@@ -63,7 +63,7 @@ def result_problem(run_dir: str, data: dict[str, Any]) -> str | None:
     return None if size == wanted else f"{path} has {size} of {wanted} bytes"
 
 
-def believed(state: State, data: dict[str, Any], results: ResultStore) -> State:
+def believed(state: State, data: dict[str, Any], results: RunResults) -> State:
     """Return the state that a job has recorded, with what loads its value or exception."""
     reference = data.get("result")
     value: Any = None

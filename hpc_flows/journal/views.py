@@ -141,7 +141,7 @@ class StatefulView:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The reference to the result of a final state, for `ResultStore.load`."""
+        """The reference to the result of a final state, for `RunResults.load`."""
         return self.state.data.get("result") if self.state else None
 
     @property

@@ -17,7 +17,7 @@ from hpc_flows.engine.task_engine import settled, without_our_frames
 from hpc_flows.exceptions import ResultError
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import catch_prints
-from hpc_flows.results import ResultStore
+from hpc_flows.results.kept import RunResults
 from hpc_flows.serializers.pickle import dumps, loads, not_picklable
 from hpc_flows.settings import Settings
 from hpc_flows.task_runners.frames import receive, send
@@ -43,9 +43,9 @@ class Worker:
         settings = Settings(*start["settings"])
         run_dir, run_id, key = start["run_dir"], start["run_id"], start["key"]
         journal = JournalWriter(run_dir, run_id, start["writer"], fsync=settings.journal_fsync)
-        results = ResultStore(run_dir, key, settings.results_inline_limit)
+        results = RunResults(run_dir, key, settings.results_inline_limit)
         self._root = RootRun(run_dir, run_id, journal, results, key, settings)
-        self._errors = ResultStore(run_dir, key, _UNLIMITED)
+        self._errors = RunResults(run_dir, key, _UNLIMITED)
         self._start = start
 
     def begin(self) -> bool:

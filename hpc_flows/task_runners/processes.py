@@ -15,7 +15,7 @@ from hpc_flows.engine.drive import ExecutionLost, drive
 from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.engine.timeouts import DeadlineReached
 from hpc_flows.exceptions import ParameterError, PayloadError
-from hpc_flows.results import ResultStore
+from hpc_flows.results.kept import RunResults
 from hpc_flows.runs import FlowRun, new_id, short
 from hpc_flows.serializers.pickle import dumps, loads
 from hpc_flows.states import Cancelled
@@ -122,7 +122,7 @@ class ProcessPoolTaskRunner(TaskRunner):
         for _ in self._handlers:
             self._queue.put(None)
 
-    def greeting(self) -> tuple[dict[str, Any], ResultStore]:
+    def greeting(self) -> tuple[dict[str, Any], RunResults]:
         """Return what a new process is told first, and what reads the errors that it sends."""
         root = self._root
         if root is None:
@@ -138,7 +138,7 @@ class ProcessPoolTaskRunner(TaskRunner):
             "initializer": self._initializer,
             "initargs": self._initargs,
         }
-        return told, ResultStore(root.run_dir, root.key)
+        return told, RunResults(root.run_dir, root.key)
 
 
 class _Handler:
@@ -152,7 +152,7 @@ class _Handler:
         self._queue = queue
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._errors: ResultStore | None = None
+        self._errors: RunResults | None = None
         threading.Thread(target=self._serve, name="hpc-flows-process", daemon=True).start()
 
     def _serve(self) -> None:

@@ -57,7 +57,7 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-class ResultStore:
+class RunResults:
     """Keeps the results of one run in its folder, and loads them.
 
     Args:
@@ -226,7 +226,7 @@ class StoredResult(StoredValue):
 
     def __init__(
         self,
-        store: ResultStore | None,
+        store: RunResults | None,
         reference: dict[str, Any],
         *,
         patience: float | None = None,

@@ -16,10 +16,10 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from hpc_flows import results as results_module
+from hpc_flows.results import kept as results_module
 from hpc_flows.exceptions import FailedRun, MissingResult, ResultError
 from hpc_flows.journal.folder import create_run, read_key
-from hpc_flows.results import RemoteTraceback, ResultStore, StoredResult
+from hpc_flows.results.kept import RemoteTraceback, RunResults, StoredResult
 from hpc_flows.states import Completed
 
 
@@ -29,8 +29,8 @@ def run_dir(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(run_dir: str) -> ResultStore:
-    return ResultStore(run_dir, read_key(run_dir), 1000)
+def store(run_dir: str) -> RunResults:
+    return RunResults(run_dir, read_key(run_dir), 1000)
 
 
 class TwoArgumentsError(Exception):
@@ -61,7 +61,7 @@ class StubbornError(Exception):
         super().__init__()
 
 
-def test_a_small_value_stays_in_the_journal(store: ResultStore, run_dir: str) -> None:
+def test_a_small_value_stays_in_the_journal(store: RunResults, run_dir: str) -> None:
     reference = store.keep("t", {"a": (1, 2)})
     assert reference.keys() == {"inline", "mac"}
     assert json.loads(json.dumps(reference)) == reference
@@ -70,7 +70,7 @@ def test_a_small_value_stays_in_the_journal(store: ResultStore, run_dir: str) ->
 
 
 def test_a_large_value_goes_into_a_file_by_name_size_and_hash(
-    store: ResultStore, run_dir: str
+    store: RunResults, run_dir: str
 ) -> None:
     reference = store.keep("train-7/0", "x" * 5000)
     assert reference.keys() == {"file", "size", "hash"}
@@ -83,24 +83,24 @@ def test_a_large_value_goes_into_a_file_by_name_size_and_hash(
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
-def test_an_array_comes_back_writable(store: ResultStore, size: int) -> None:
+def test_an_array_comes_back_writable(store: RunResults, size: int) -> None:
     again = store.load(store.keep("t", [np.arange(size), "and more"]))
     assert np.array_equal(again[0], np.arange(size))
     again[0][0] = 5
 
 
-def test_two_attempts_of_one_name_do_not_overwrite_each_other(store: ResultStore) -> None:
+def test_two_attempts_of_one_name_do_not_overwrite_each_other(store: RunResults) -> None:
     first = store.keep("t", "a" * 5000)
     store.keep("t", "b" * 5000)
     assert store.load(first) == "a" * 5000
 
 
-def test_a_value_that_cannot_be_pickled_is_named_with_its_owner(store: ResultStore) -> None:
+def test_a_value_that_cannot_be_pickled_is_named_with_its_owner(store: RunResults) -> None:
     with pytest.raises(ResultError, match=r"train-1: .*'lock'.*cannot be pickled"):
         store.keep("train-1", threading.Lock())
 
 
-def test_a_changed_inline_result_is_not_unpickled(store: ResultStore) -> None:
+def test_a_changed_inline_result_is_not_unpickled(store: RunResults) -> None:
     reference = store.keep("t", 1)
     evil = pickle.dumps(Bomb())
     with pytest.raises(ResultError, match="not unpickled"):
@@ -117,7 +117,7 @@ class Bomb:
 @pytest.mark.parametrize("value", ["x" * 5000, np.zeros(50_000)], ids=["plain", "with buffers"])
 @pytest.mark.parametrize("at", [0, 3, 10, 30, 1000, -1])
 def test_a_changed_file_is_not_unpickled(
-    store: ResultStore, run_dir: str, value: object, at: int
+    store: RunResults, run_dir: str, value: object, at: int
 ) -> None:
     reference = store.keep("t", value)
     path = Path(run_dir, reference["file"])
@@ -128,14 +128,14 @@ def test_a_changed_file_is_not_unpickled(
         store.load(reference)
 
 
-def test_the_result_of_another_run_is_not_unpickled(store: ResultStore, tmp_path: Path) -> None:
+def test_the_result_of_another_run_is_not_unpickled(store: RunResults, tmp_path: Path) -> None:
     other = create_run(str(tmp_path), "run-2")
     with pytest.raises(ResultError, match="not unpickled"):
-        ResultStore(other, read_key(other)).load(store.keep("t", 1))
+        RunResults(other, read_key(other)).load(store.keep("t", 1))
 
 
 def test_a_missing_file_says_where_it_was_and_what_may_have_taken_it(
-    store: ResultStore, run_dir: str
+    store: RunResults, run_dir: str
 ) -> None:
     reference = store.keep("t", "x" * 5000)
     os.unlink(os.path.join(run_dir, reference["file"]))
@@ -143,7 +143,7 @@ def test_a_missing_file_says_where_it_was_and_what_may_have_taken_it(
         store.load(reference)
 
 
-def test_a_cut_file_says_how_much_is_there(store: ResultStore, run_dir: str) -> None:
+def test_a_cut_file_says_how_much_is_there(store: RunResults, run_dir: str) -> None:
     reference = store.keep("t", "x" * 5000)
     os.truncate(os.path.join(run_dir, reference["file"]), 100)
     with pytest.raises(ResultError, match="has 100 of"):
@@ -151,7 +151,7 @@ def test_a_cut_file_says_how_much_is_there(store: ResultStore, run_dir: str) -> 
 
 
 def test_a_file_that_a_network_file_system_shows_late_is_waited_for(
-    store: ResultStore, run_dir: str
+    store: RunResults, run_dir: str
 ) -> None:
     reference = store.keep("t", "x" * 5000)
     path = os.path.join(run_dir, reference["file"])
@@ -166,7 +166,7 @@ def test_a_file_that_a_network_file_system_shows_late_is_waited_for(
 
 
 def test_waiting_for_a_file_has_an_end(
-    store: ResultStore, run_dir: str, monkeypatch: pytest.MonkeyPatch
+    store: RunResults, run_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(results_module, "sleep", pauses.append)
@@ -193,13 +193,13 @@ def test_waiting_for_a_file_has_an_end(
         {"file": "key", "size": 32, "hash": ""},
     ],
 )  # fmt: skip
-def test_what_is_no_reference_opens_no_file(store: ResultStore, reference: dict[str, Any]) -> None:
+def test_what_is_no_reference_opens_no_file(store: RunResults, reference: dict[str, Any]) -> None:
     with pytest.raises(ResultError, match="no reference"):
         store.load(reference)
 
 
 def test_a_full_disk_leaves_nothing_half_written(
-    store: ResultStore, run_dir: str, monkeypatch: pytest.MonkeyPatch
+    store: RunResults, run_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -217,7 +217,7 @@ def raised(error: BaseException) -> BaseException:
         return caught
 
 
-def test_an_exception_comes_back_with_its_remote_traceback(store: ResultStore) -> None:
+def test_an_exception_comes_back_with_its_remote_traceback(store: RunResults) -> None:
     again = store.load(store.keep_error(raised(ZeroDivisionError("by zero"))))
     assert isinstance(again, ZeroDivisionError)
     assert str(again) == "by zero"
@@ -226,19 +226,19 @@ def test_an_exception_comes_back_with_its_remote_traceback(store: ResultStore) -
     assert "in raised" in "".join(traceback.format_exception(again))
 
 
-def test_an_exception_with_an_init_of_its_own_comes_back_as_its_class(store: ResultStore) -> None:
+def test_an_exception_with_an_init_of_its_own_comes_back_as_its_class(store: RunResults) -> None:
     again = store.load(store.keep_error(raised(TwoArgumentsError("bad", 42))))
     assert isinstance(again, TwoArgumentsError)
     assert (str(again), again.code) == ("bad", 42)
 
 
-def test_an_exception_that_holds_a_lock_comes_back_without_it(store: ResultStore) -> None:
+def test_an_exception_that_holds_a_lock_comes_back_without_it(store: RunResults) -> None:
     again = store.load(store.keep_error(raised(LockedError("held"))))
     assert isinstance(again, LockedError)
     assert str(again) == "held"
 
 
-def test_an_exception_that_cannot_come_back_is_told_in_words(store: ResultStore) -> None:
+def test_an_exception_that_cannot_come_back_is_told_in_words(store: RunResults) -> None:
     again = store.load(store.keep_error(raised(StubbornError("secret"))))
     assert isinstance(again, FailedRun)
     assert "StubbornError" in str(again)
@@ -246,7 +246,7 @@ def test_an_exception_that_cannot_come_back_is_told_in_words(store: ResultStore)
 
 
 def test_an_exception_whose_module_is_not_here_is_told_in_words(
-    store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: RunResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "only_on_the_node.py").write_text("class OddError(ValueError): pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -261,12 +261,12 @@ def test_an_exception_whose_module_is_not_here_is_told_in_words(
     assert "No module named" in str(again)
 
 
-def test_exits_and_interrupts_come_back_too(store: ResultStore) -> None:
+def test_exits_and_interrupts_come_back_too(store: RunResults) -> None:
     assert isinstance(store.load(store.keep_error(raised(SystemExit(3)))), SystemExit)
     assert isinstance(store.load(store.keep_error(KeyboardInterrupt())), KeyboardInterrupt)
 
 
-def test_notes_and_causes_are_in_what_is_shown(store: ResultStore) -> None:
+def test_notes_and_causes_are_in_what_is_shown(store: RunResults) -> None:
     error = ValueError("outer")
     error.add_note("look at line 7")
     error.__cause__ = KeyError("inner")
@@ -275,7 +275,7 @@ def test_notes_and_causes_are_in_what_is_shown(store: ResultStore) -> None:
     assert "KeyError: 'inner'" in str(again.__cause__)
 
 
-def test_an_endless_traceback_is_cut_in_the_middle(store: ResultStore) -> None:
+def test_an_endless_traceback_is_cut_in_the_middle(store: RunResults) -> None:
     again = store.load(store.keep_error(raised(ValueError("x" * 1_000_000))))
     text = str(again.__cause__)
     assert len(text) < 250_000
@@ -284,7 +284,7 @@ def test_an_endless_traceback_is_cut_in_the_middle(store: ResultStore) -> None:
 
 
 def test_a_stored_result_is_loaded_once_and_only_when_asked(
-    store: ResultStore, run_dir: str
+    store: RunResults, run_dir: str
 ) -> None:
     reference = store.keep("t", [1] * 5000)
     stored = store.stored(reference)
@@ -294,7 +294,7 @@ def test_a_stored_result_is_loaded_once_and_only_when_asked(
     assert stored.get() is first
 
 
-def test_a_stored_result_travels_as_its_value_and_without_the_key(store: ResultStore) -> None:
+def test_a_stored_result_travels_as_its_value_and_without_the_key(store: RunResults) -> None:
     data = pickle.dumps(store.stored(store.keep("t", {"a": 1})))
     assert store.key not in data
     again = pickle.loads(data)  # noqa: S301 - our own bytes
@@ -302,7 +302,7 @@ def test_a_stored_result_travels_as_its_value_and_without_the_key(store: ResultS
     assert again.get() == {"a": 1}
 
 
-def test_a_large_array_is_kept_without_a_second_copy(store: ResultStore) -> None:
+def test_a_large_array_is_kept_without_a_second_copy(store: RunResults) -> None:
     import tracemalloc
 
     array = np.ones(4_000_000)  # 32 MB
@@ -320,7 +320,7 @@ def test_a_large_array_is_kept_without_a_second_copy(store: ResultStore) -> None
 
 
 def test_patience_looks_at_the_folder_anew(
-    store: ResultStore, run_dir: str, monkeypatch: pytest.MonkeyPatch
+    store: RunResults, run_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = store.keep("t", "x" * 5000)
     path = Path(run_dir, reference["file"])
