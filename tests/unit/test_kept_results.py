@@ -16,9 +16,9 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from hpc_flows.results import kept as results_module
 from hpc_flows.exceptions import FailedRun, MissingResult, ResultError
 from hpc_flows.journal.folder import create_run, read_key
+from hpc_flows.results import kept as results_module
 from hpc_flows.results.kept import RemoteTraceback, RunResults, StoredResult
 from hpc_flows.states import Completed
 
