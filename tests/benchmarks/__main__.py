@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import in_process, on_slurm
+from tests.benchmarks import in_process, many_tasks, on_slurm
 from tests.benchmarks.measure import BenchError, Outcome, hold
 from tests.benchmarks.peers import PrefectServer, make_environment
 from tests.benchmarks.report import as_json, table
@@ -68,7 +68,13 @@ def _hold_all(options: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
             prefect={**base, **server.settings()},
             prefect_alone={**base, **server.default_settings()},
         )
-        plan = _wanted(in_process.contests(sides, options.rounds), options.only)
+        plan = _wanted(
+            [
+                *in_process.contests(sides, options.rounds),
+                *many_tasks.contests(sides, options.rounds),
+            ],
+            options.only,
+        )
         if plan:
             server.open(base)
         yield from _each(plan)

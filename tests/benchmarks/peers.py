@@ -1,4 +1,4 @@
-"""The peers: Prefect and submitit, in an environment of their own that the bench makes."""
+"""The peers, in an environment of their own that the bench makes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ REQUIREMENTS = (
     "pydocket==0.23.1",
     "uvicorn==0.52.0",
     "submitit==1.5.4",
+    "parsl==2026.10.26",
+    "distributed==2026.8.0",
+    "executorlib==1.11.0",
+    "numpy>=1.26",
     "cloudpickle>=3.0",
 )
 
@@ -54,7 +58,7 @@ def make_environment(say: Callable[[str], None]) -> Path:
     ready = folder / "ready"
     if ready.exists():
         return python
-    say(f"installing Prefect and submitit into {folder} (a minute or two, once)")
+    say(f"installing Prefect, Parsl, Dask and others into {folder} (a minute or two, once)")
     base = getattr(sys, "_base_executable", sys.executable)
     try:
         subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True)
