@@ -40,6 +40,7 @@ class Subject:
         python: the interpreter that the script starts.
         run_dir: the run's folder.
         cluster: the cluster's name.
+        token: the job's name, by which it is found where its id is not known.
     """
 
     run: str
@@ -51,15 +52,40 @@ class Subject:
     python: str
     run_dir: str
     cluster: str
+    token: str = ""
 
 
 def message(verdict: Verdict, subject: Subject) -> str:
-    """Return the message of a final state that the job's own record did not decide."""
+    """Return the message of a final state that the job's own record did not decide.
+
+    Its first line stands alone, on consoles and in lists; the end of the job's output follows it.
+    """
     teller = _TELLERS[verdict.cause]
     happened, advice = teller(verdict, subject)
-    text = f"{happened} {advice}".strip()
+    if verdict.cause in _NEVER_RAN:
+        return f"{happened} {advice}".strip()
+    first = f"{happened} {_asked_and_used(verdict.status, subject)} {advice}".strip()
+    return f"{first}\n{output_of(subject)}"
+
+
+def output_of(subject: Subject) -> str:
+    """Return where a job's output is, and its end."""
     tail = last_lines(subject.tail)
-    return f"{text}\nThe end of its output ({subject.output}):\n{tail}" if tail else text
+    if not tail:
+        return f"It has left no output ({subject.output})."
+    return f"The end of its output ({subject.output}):\n{tail}"
+
+
+def _asked_and_used(status: JobStatus | None, subject: Subject) -> str:
+    used = []
+    if status is not None and status.max_rss:
+        used.append(f"{format_memory(status.max_rss)} of memory")
+    if status is not None and status.elapsed is not None:
+        seconds = round(status.elapsed)
+        used.append(f"{format_walltime(seconds)} of time" if seconds else "less than a second")
+    said = " and ".join(used) or "what it used is not known"
+    asked = f"It asked for {subject.requested.describe()}"
+    return f"{asked}; {f'it used {said}' if used else said}."
 
 
 def details(verdict: Verdict, subject: Subject) -> dict[str, Any]:
@@ -69,6 +95,7 @@ def details(verdict: Verdict, subject: Subject) -> dict[str, Any]:
         "job": subject.job,
         "node": _node(status, subject),
         "cluster": subject.cluster,
+        "token": subject.token,
         "requested": subject.requested.to_dict(),
         "output": subject.output,
         "clue": verdict.clue,
@@ -112,23 +139,27 @@ def _node(status: JobStatus | None, subject: Subject) -> str:
 
 def _job(verdict: Verdict, subject: Subject) -> str:
     node = _node(verdict.status, subject)
-    where = f" on {node}" if node else ""
-    return f"job {subject.job}{where}" if subject.job else f"its job{where}"
+    return f"{_name(subject)} on {node}" if node else _name(subject)
+
+
+def _name(subject: Subject) -> str:
+    if subject.job:
+        return f"job {subject.job}"
+    # Accepted in doubt, say: the name finds it in queue and accounting.
+    return f"the job named {subject.token}" if subject.token else "its job"
 
 
 def _out_of_memory(verdict: Verdict, subject: Subject) -> tuple[str, str]:
     asked = subject.requested.memory
-    seen = verdict.status.max_rss if verdict.status is not None else None
-    said = f"asked for {format_memory(asked)}" if asked else "did not say how much it needs"
-    peak = f", and {format_memory(seen)} were seen in use" if seen else ""
     job = _job(verdict, subject)
     if verdict.clue == "contradicted":
         what = (
             f"Task run {subject.run!r} returned, but a process of {job} was killed for memory "
-            f"while it ran, so its result may lack a part and is not trusted. It {said}{peak}."
+            "while it ran, so its result may lack a part and is not trusted."
         )
     else:
-        what = f"Task run {subject.run!r} was killed for memory ({job}): it {said}{peak}."
+        limit = f" of {format_memory(asked)}" if asked else ""
+        what = f"Task run {subject.run!r} was killed for passing its memory{limit} ({job})."
     more = format_memory(asked * _MORE) if asked else "16GB"
     return what, f'Ask for more: Resources(memory="{more}").'
 
@@ -145,7 +176,7 @@ def _node_failed(verdict: Verdict, subject: Subject) -> tuple[str, str]:
     node = _node(verdict.status, subject) or "its node"
     return (
         (
-            f"Node {node} died under task run {subject.run!r} (job {subject.job}), and the "
+            f"Node {node} died under task run {subject.run!r} ({_name(subject)}), and the "
             "scheduler did not queue the job again."
         ),
         "Run it again; if it is the same node every time, tell the site's support.",
@@ -194,15 +225,22 @@ def _lost(verdict: Verdict, subject: Subject) -> tuple[str, str]:
             f"{run}: the node could not open the output file of {job}.",
             f"Is {subject.run_dir} on a file system that the nodes see, and is there room in it?",
         )
-    if kind == "signal":
-        return f"{run}: the Python of {job} was killed by {_signal(int(rest))}.", _after(int(rest))
-    if kind == "exit":
-        return _exited(run, job, int(rest), subject)
     if kind == "result:":
         return (
             f"Task run {subject.run!r} ended ({job}), but its result did not arrive: {rest}.",
             "Has the file been deleted, or is the disk full?",
         )
+    if kind == "untracked:":
+        return f"{run}: {job} cannot be followed any more: {rest}.", f"See {subject.run_dir}."
+    if kind == "signal":
+        return f"{run}: the Python of {job} was killed by {_signal(int(rest))}.", _after(int(rest))
+    if kind == "exit":
+        return _exited(run, job, int(rest), subject)
+    return _vanished(verdict, subject)
+
+
+def _vanished(verdict: Verdict, subject: Subject) -> tuple[str, str]:
+    run, job = f"Task run {subject.run!r} was lost", _job(verdict, subject)
     if verdict.clue == "vanished":
         return (
             (
@@ -273,3 +311,5 @@ _TELLERS = {
     "Rejected": _rejected,
     "Cancelled": _cancelled_by_us,
 }
+#: What says nothing of use, and leaves no output.
+_NEVER_RAN = ("Rejected", "Cancelled")

@@ -193,6 +193,7 @@ def _counter(path: str) -> int:
 
 def main(arguments: list[str]) -> NoReturn:
     """Run the task run of this job; ends the process."""
+    _print_by_lines()
     try:
         job = Job(arguments, dict(os.environ))
         journal = _take_lease(job)
@@ -205,6 +206,16 @@ def main(arguments: list[str]) -> NoReturn:
     journal.close()
     os.close(os.open(job.mark(job.restart), os.O_WRONLY | os.O_CREAT, 0o600))
     _leave(status)
+
+
+def _print_by_lines() -> None:
+    """Have what the task prints in the job's output at once: a killed process flushes nothing.
+
+    By lines, as on a terminal; `python -u` would write each piece of a line by itself.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # the descriptor may be closed
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr] # text, at the start
 
 
 def _take_lease(job: Job) -> JournalWriter | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import PayloadError, SubmissionRejected
 from hpc_flows.jobs import causes
+from hpc_flows.logging import ERROR, run_log
 from hpc_flows.states import FINAL_TYPES, State, StateType, crashed_by
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from hpc_flows.jobs.submission import Element
     from hpc_flows.journal.event import Event
     from hpc_flows.results.kept import RunResults
+
+#: Different outputs of crashed jobs of one submission that are shown on the console; the message
+#: of each state has its own.
+OUTPUTS = 3
 
 
 def take_state(element: Element, event: Event) -> None:
@@ -92,3 +97,32 @@ def decided(verdict: Verdict, element: Element) -> State:
         return State(StateType.CANCELLED, None, message, details=details)
     error = SubmissionRejected(message)
     return State(StateType.FAILED, verdict.cause, message, data=error, details=details)
+
+
+def resolve(element: Element, state: State, *, believed: bool) -> None:
+    """Resolve a future, whatever happens: nobody else will.
+
+    Args:
+        element: whose.
+        state: the final state.
+        believed: whether the job has journalled and logged it.
+    """
+    call = element.call
+    call.run.run_count = max(call.run.run_count, element.attempt)
+    try:
+        if not believed:
+            _show_output(element, state)
+            call.end(state)
+    finally:
+        call.future.resolve(state)
+
+
+def _show_output(element: Element, state: State) -> None:
+    """Log the end of a crashed job's output; of many that crash alike, that of the first few."""
+    _, _, output = str(state.message or "").partition("\n")
+    _, _, lines = output.partition("\n")
+    told, call = element.submission.outputs, element.call
+    new = lines and lines not in told and len(told) < OUTPUTS
+    if state.type is StateType.CRASHED and new and not call.future.done():
+        told.add(lines)
+        run_log(call.context.for_task(call.task, call.run), ERROR, output)

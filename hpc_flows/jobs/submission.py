@@ -116,6 +116,7 @@ class Element:
             python=submission.cluster.python or sys.executable,
             run_dir=submission.folders.run_dir,
             cluster=submission.cluster.name,
+            token=submission.token,
         )
 
     def facts(self, *, reachable: bool, accounting: bool) -> Facts:
@@ -178,6 +179,7 @@ class Submission:
         sent: the elements that were asked for.
         looks: how often it was looked for in vain since it became doubtful.
         told: what the user and the journal have been told about its waiting.
+        outputs: ends of its jobs' outputs that the user has been shown.
     """
 
     cluster: Cluster
@@ -201,6 +203,7 @@ class Submission:
     ended: int = 0
     sent: frozenset[int] = frozenset()
     told: set[Any] = field(default_factory=set)
+    outputs: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.resources = self.request

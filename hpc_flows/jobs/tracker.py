@@ -129,7 +129,7 @@ class Tracker:
     def end(self, element: Element, state: State) -> None:
         """End an element in a state that its job did not decide."""
         if self.drop(element):
-            _resolve(element, state, believed=False)
+            outcome.resolve(element, state, believed=False)
 
     def close(self) -> None:
         """Follow no more."""
@@ -153,7 +153,7 @@ class Tracker:
                 endings, self._endings = self._endings, []
             # Not with the lock held: what is waiting for a future may submit more.
             for element, state, believed in endings:
-                _resolve(element, state, believed=believed)
+                outcome.resolve(element, state, believed=believed)
             with self._lock:
                 if not self._closed and not endings:
                     self._wake.wait(self._watch.pause if self._submissions else None)
@@ -176,13 +176,12 @@ class Tracker:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - a thread has no caller: its runs must not hang
-            message = (
-                f"The job {element.job} of task run {element.call.run.name!r} cannot be followed "
-                f"any more: {type(error).__name__}: {error}. What it leaves is in "
-                f"{self.root.run_dir}."
-            )
+            clue = f"untracked: {type(error).__name__}: {error}"
+            verdict = Verdict(Decision.END, type=StateType.CRASHED, cause="JobLost", clue=clue)
+            state = outcome.decided(verdict, element)
+            if isinstance(state.data, BaseException):
+                state.data.__cause__ = error
             if self.drop(element):
-                state = State(StateType.CRASHED, None, message, data=error)
                 self._endings.append((element, state, False))
 
     def _take_entry(self, element: Element, entry: Entry) -> None:
@@ -447,23 +446,6 @@ class Tracker:
     def tell(self, message: str) -> None:
         """Log what was done."""
         self.log(INFO, message)
-
-
-def _resolve(element: Element, state: State, *, believed: bool) -> None:
-    """Resolve a future, whatever happens: nobody else will.
-
-    Args:
-        element: whose.
-        state: the final state.
-        believed: whether the job has journalled and logged it.
-    """
-    call = element.call
-    call.run.run_count = max(call.run.run_count, element.attempt)
-    try:
-        if not believed:
-            call.end(state)
-    finally:
-        call.future.resolve(state)
 
 
 def withdraw(asker: Asker, jobs: list[str], token: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def rest(begun: str, seconds: float, value: Any = "rested") -> Any:
 
 @task(resources=SMALL)
 def kill_itself(number: int = signal.SIGKILL) -> None:
-    os.write(1, b"last words\n")
+    sys.stdout.write("last words\n")
     os.kill(os.getpid(), number)
     time.sleep(60)
 

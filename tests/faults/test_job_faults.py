@@ -178,7 +178,9 @@ def test_a_job_that_is_killed_for_memory_says_how_much_it_asked_for(
     mock.add("out_of_memory", at=0)
     error = error_of(flight)
     assert isinstance(error, OutOfMemory)
-    assert "asked for 2G" in str(error)
+    first = str(error).partition("\n")[0]
+    assert "memory of 2G" in first
+    assert "it used" in first
     assert 'Resources(memory="4G")' in str(error)
 
 
@@ -230,11 +232,29 @@ def test_a_job_that_vanishes_is_lost(mock: Mock, begun: Begun) -> None:
     assert "neither the queue nor accounting knows" in str(error)
 
 
-def test_a_python_that_is_killed_is_lost_with_its_last_words(mock: Mock) -> None:
+def test_a_python_that_is_killed_is_lost_with_its_last_words(
+    mock: Mock, capfd: pytest.CaptureFixture[str]
+) -> None:
     error = error_of(launch(kill_itself))
     assert isinstance(error, JobLost)
     assert "SIGKILL" in str(error)
+    assert "asked for 1 cpu, 100M" in str(error)
+    # Printed, and never flushed by the task.
     assert "last words" in str(error)
+    console = capfd.readouterr().err
+    assert console.count("  last words\n") == 1
+    (ended,) = [line for line in console.splitlines() if "Finished in state JobLost" in line]
+    for fact in ("job 1 ", "on c1", "SIGKILL", "asked for 1 cpu, 100M"):
+        assert fact in ended
+
+
+def test_of_many_that_crash_alike_one_output_is_shown(
+    mock: Mock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    states = launch_map(kill_itself, [9] * 4).land()
+    assert {state.name for state in states} == {"JobLost"}
+    assert all("last words" in state.message for state in states)
+    assert capfd.readouterr().err.count("  last words\n") == 1
 
 
 def test_a_time_limit_is_told_from_a_kill(mock: Mock, begun: Begun) -> None:
