@@ -22,6 +22,8 @@
     ├── PayloadError                  a task or its arguments cannot be sent to a job
     ├── ResultError                   a result cannot be written or read
     │   └── MissingResult
+    ├── ShellError (RuntimeError)     a shell command failed, or could not be started
+    │   └── ShellTimeout (TimeoutError)
     ├── TransportError                a command could not be run on the machine
     │   ├── CommandNotFound
     │   └── CommandTimedOut
@@ -33,6 +35,7 @@
     │   └── SubmissionInDoubt         perhaps: look the token up before submitting again
     └── RunError                      how a run ended, raised by `result()`
         ├── UnfinishedRun
+        │   └── PausedRun
         ├── FailedRun
         │   ├── TaskRunTimeoutError (TimeoutError)
         │   └── FlowRunTimeoutError (TimeoutError)
@@ -96,6 +99,10 @@ class SignatureMismatchError(ParameterError):
 
 class ReservedArgumentError(ParameterError):
     """A task's function has a parameter whose name `submit` and `map` need."""
+
+
+class OptionValueError(ParameterError, ValueError):
+    """An option of a flow or task is of the right kind, and beyond what is possible."""
 
 
 class MappingLengthMismatch(ParameterError):
@@ -176,6 +183,10 @@ class RunError(HpcFlowsError):
 
 class UnfinishedRun(RunError):
     """The run has not ended, so it has no result."""
+
+
+class PausedRun(UnfinishedRun):
+    """The run waits for a person, so it has no result."""
 
 
 class FailedRun(RunError):

@@ -132,9 +132,11 @@ class TaskRun:
         state: the newest state, or None.
         created: seconds since 1970.
         parameters: the values that it was called with, by parameter name, where they are known.
+        cache_key: names its result for other runs, where that was found out, or None.
     """
 
     __slots__ = (
+        "cache_key",
         "created",
         "flow_run_id",
         "id",
@@ -175,6 +177,7 @@ class TaskRun:
         self.state: State | None = None
         self.created = time.time()
         self.parameters: dict[str, Any] = {}
+        self.cache_key: str | None = None
 
     def __repr__(self) -> str:
         return f"TaskRun(id={self.id!r}, name={self.name!r}, task_name={self.task_name!r})"

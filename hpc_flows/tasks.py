@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from types import MethodType
-
 from hpc_flows.context import current, entered, give_way
+from hpc_flows.engine.definition import Bound, Definition, P, R
 from hpc_flows.engine.drive import adrive, drive
-from hpc_flows.engine.hooks import check_hooks, is_coroutine_function
 from hpc_flows.engine.mapping import spread
 from hpc_flows.engine.options import (
-    check_function,
+    check_callable,
+    check_expiration,
+    check_flag,
     check_tags,
     check_template,
-    check_timeout,
-    check_words,
-    take_after,
-    unwrapped,
+    has_to_look,
 )
-from hpc_flows.engine.parameters import bind, refuse_unknown, run_name
-from hpc_flows.engine.retries import check_delays, check_retries
+from hpc_flows.engine.parameters import bind, run_name
+from hpc_flows.engine.retries import check_jitter, exponential_backoff
 from hpc_flows.engine.task_engine import await_call, run_task, run_waiting_task
 from hpc_flows.futures import (
     TaskFuture,
@@ -44,14 +40,14 @@ from hpc_flows.task_runners.routing import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+    from datetime import timedelta
+    from typing import Any, Self, TypedDict, Unpack, overload
 
     from hpc_flows.context import RunContext
     from hpc_flows.engine.drive import Steps
     from hpc_flows.engine.retries import Delay
 
-    P = ParamSpec("P")
-    R = TypeVar("R")
+    Hooks = Iterable[Callable[..., Any]] | None
 
     class TaskOptions(TypedDict, total=False):
         """The options of `@task`; their meaning is told by `Task`."""
@@ -59,64 +55,83 @@ if TYPE_CHECKING:
         name: str | None
         description: str | None
         tags: Iterable[str] | None
+        version: str | None
         resources: Resources | Mapping[str, Any] | None
         task_run_name: str | Callable[..., str] | None
         retries: int | None
         retry_delay_seconds: Delay | None
+        retry_jitter_factor: float | None
+        retry_condition_fn: Callable[..., Any] | None
         timeout_seconds: float | None
         log_prints: bool | None
-        on_running: Iterable[Callable[..., Any]] | None
-        on_completion: Iterable[Callable[..., Any]] | None
-        on_failure: Iterable[Callable[..., Any]] | None
-
-else:
-
-    class Generic:
-        """Stands for typing.Generic, which costs 8 ms to import in every job."""
-
-        def __class_getitem__(cls, _: object) -> type:
-            return cls
-
-    P, R = "P", "R"
-
-_OPTIONS = (
-    "name",
-    "description",
-    "tags",
-    "resources",
-    "task_run_name",
-    "retries",
-    "retry_delay_seconds",
-    "timeout_seconds",
-    "log_prints",
-    "on_running",
-    "on_completion",
-    "on_failure",
-)
+        persist_result: bool | None
+        result_storage: Any
+        result_storage_key: str | None
+        result_serializer: Any
+        cache_result_in_memory: bool
+        cache_policy: Any
+        cache_key_fn: Callable[..., str | None] | None
+        cache_expiration: timedelta | float | None
+        cache_expiration_seconds: float | None
+        refresh_cache: bool | None
+        on_running: Hooks
+        on_completion: Hooks
+        on_failure: Hooks
+        on_commit: Hooks
+        on_rollback: Hooks
+        viz_return_value: Any
 
 
-class Task(Generic[P, R]):
+__all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
+
+
+class Task(Definition[P, R]):
     """A function that leaves a task run wherever it is called, submitted or mapped.
 
     It can be a method. On class and static methods `@task` stands above the other decorator.
+    Besides these attributes it has those of `Definition`.
 
     Attributes:
-        fn: the function itself, without any of it.
-        name: of the task; the function's, unless given.
         task_key: tells tasks of one name in different modules apart.
-        description: text for people; the function's docstring, unless given.
         tags: given to all its runs.
         resources: what each run asks for; with a cluster active, it runs there.
         task_run_name: template such as `"{x}-{y}"`, or callable, that names runs; or None.
-        retries: how often a run that failed is tried again; None takes the setting.
-        retry_delay_seconds: pause before each retry: one number, or one for each; None takes the
+        retry_jitter_factor: how much longer a pause before a retry may be at random, as a part of
+            it; None for not at all.
+        retry_condition_fn: `fn(task, task_run, state)` tells whether a failed run is tried again;
+            None always does.
+        cache_key_fn: `fn(context, parameters)` gives the key of a call's result, or None for none.
+        cache_expiration: timedelta after which a kept result is made anew; None for never.
+        refresh_cache: whether results are made anew although they are kept; None takes the
             setting.
-        timeout_seconds: time limit of each attempt, or None.
-        log_prints: whether `print` makes log records; None does as the flow does.
+        result_storage_key: the name that results are kept under, a template of parameters.
+        viz_return_value: what a call returns while a flow is drawn.
+        recall: whether the engine must look for a kept result, or keep one.
         on_running_hooks, on_completion_hooks, on_failure_hooks: functions of
             `(task, task_run, state)`.
-        isasync: whether the function is a coroutine function.
+        on_commit_hooks, on_rollback_hooks: functions of `(transaction)`.
     """
+
+    kind = "task"
+    own_options = (
+        "tags",
+        "resources",
+        "task_run_name",
+        "retry_jitter_factor",
+        "retry_condition_fn",
+        "cache_policy",
+        "cache_key_fn",
+        "cache_expiration",
+        "cache_expiration_seconds",
+        "refresh_cache",
+        "result_storage_key",
+        "viz_return_value",
+    )
+    hook_names = ("on_running", "on_completion", "on_failure", "on_commit", "on_rollback")
+    refused = {  # noqa: RUF012 - annotated in Definition, and never changed
+        "asset_deps": " hpc_flows keeps no catalogue of assets; pass futures, or wait_for=[...].",
+        "task_runner": " Flows have a task runner: @flow(task_runner=...).",
+    }
 
     def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
         """Make a task of `fn`.
@@ -125,86 +140,72 @@ class Task(Generic[P, R]):
             ParameterError: an option is wrong, or not known.
             ResourceError: the resources are wrong.
         """
-        fn, self._method = unwrapped(fn)
-        check_function("task", fn)
-        self.fn = fn
-        take_after(self, fn)
-        function_name = getattr(fn, "__name__", None) or type(fn).__name__
-        self.name = options.get("name") or function_name
-        owner = f"Task {self.name!r}"
-        refuse_unknown(owner, options.keys() - set(_OPTIONS), _OPTIONS)
-        check_words(owner, options)
-        self._options = options
-        self.task_key = f"{_attribute(fn, '__module__')}:{_attribute(fn, '__qualname__')}"
-        self.description = options.get("description") or getattr(fn, "__doc__", None)
-        self.tags = check_tags(owner, options.get("tags"))
-        self.resources = Resources.of(options.get("resources"))
-        self.task_run_name = check_template(owner, "task_run_name", options.get("task_run_name"))
-        self.retries = check_retries(owner, options.get("retries"))
-        self.retry_delay_seconds = check_delays(
-            owner, options.get("retry_delay_seconds"), self.retries
+        given: Any = options
+        super().__init__(fn, given)
+        owner = self._owner
+        self.task_key = f"{_attribute(self.fn, '__module__')}:{_attribute(self.fn, '__qualname__')}"
+        self.tags = check_tags(owner, given.get("tags"))
+        self.resources = Resources.of(given.get("resources"))
+        self.task_run_name = check_template(owner, "task_run_name", given.get("task_run_name"))
+        self.retry_jitter_factor = check_jitter(owner, given.get("retry_jitter_factor"))
+        self.retry_condition_fn = check_callable(
+            owner, "retry_condition_fn", given.get("retry_condition_fn")
         )
-        self.timeout_seconds = check_timeout(owner, options.get("timeout_seconds"))
-        self.log_prints = options.get("log_prints")
-        self.on_running_hooks = check_hooks(owner, "on_running", options.get("on_running"))
-        self.on_completion_hooks = check_hooks(owner, "on_completion", options.get("on_completion"))
-        self.on_failure_hooks = check_hooks(owner, "on_failure", options.get("on_failure"))
-        self.isasync = is_coroutine_function(fn)
+        self.cache_key_fn = check_callable(owner, "cache_key_fn", given.get("cache_key_fn"))
+        self.cache_expiration = check_expiration(owner, given)
+        self.refresh_cache = check_flag(owner, "refresh_cache", given.get("refresh_cache"))
+        self.result_storage_key: str | None = given.get("result_storage_key")
+        self.viz_return_value = given.get("viz_return_value")
+        self.recall = has_to_look(self, given)
 
-    def __repr__(self) -> str:
-        return f"<Task {self.name!r}>"
+    @property
+    def cache_policy(self) -> Any:
+        """What the key of a call's result is made of: a `CachePolicy`, or None."""
+        from hpc_flows.cache_policies import policy_of  # noqa: PLC0415 - few tasks need it
 
-    # Pickling -----------------------------------------------------------------------------------
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickle by name where importing the name gives this task again, else by value."""
-        found = _importable(self.fn)
-        if found is self:
-            return str(self.__qualname__)
-        if isinstance(found, Task) and found.fn is self.fn:
-            return _with_these, (found, dict(self._options))
-        return _made_of, (self.fn, dict(self._options), self._method)
+        return policy_of(self, self._options)
 
     # Methods ------------------------------------------------------------------------------------
 
-    def __get__(self, instance: object, owner: type | None = None) -> Task[..., Any]:
-        """Return the task with an object, or its class, as the first argument, as methods have."""
-        if self._method is staticmethod or (instance is None and self._method is None):
-            return self
-        return _BoundTask(self, instance if self._method is None else owner)
+    def _bound_to(self, first: object) -> BoundTask[P, R]:
+        return BoundTask(self, first)
 
     # Options ------------------------------------------------------------------------------------
 
-    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+    def with_options(self, **options: Unpack[TaskOptions]) -> Self:
         """Return a task of the same function with some options changed.
 
-        Resources are merged: the fields that are given win over those of this task.
+        None takes an option back to its default. Resources are merged: the fields that are given
+        win over those of this task.
         """
-        merged: Any = {**self._options, **options}
-        if self.resources is not None and options.get("resources") is not None:
-            merged["resources"] = self.resources.merged(Resources.of(options["resources"]))
-        return Task(self.fn, **merged)
+        changed: Any = options
+        if "cache_expiration_seconds" in changed:
+            changed.setdefault("cache_expiration", changed.pop("cache_expiration_seconds"))
+        if self.resources is not None and changed.get("resources") is not None:
+            changed["resources"] = self.resources.merged(Resources.of(changed["resources"]))
+        return self._changed(changed)
 
     def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(task, task_run, state)` whenever a run starts; a decorator."""
-        self.on_running_hooks += check_hooks(f"Task {self.name!r}", "on_running", [fn])
-        return self._with_hook("on_running", fn)
+        return self._add_hook("on_running", fn)
 
     def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(task, task_run, state)` when a run completes; a decorator."""
-        self.on_completion_hooks += check_hooks(f"Task {self.name!r}", "on_completion", [fn])
-        return self._with_hook("on_completion", fn)
+        return self._add_hook("on_completion", fn)
 
     def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(task, task_run, state)` when a run fails for good; a decorator."""
-        self.on_failure_hooks += check_hooks(f"Task {self.name!r}", "on_failure", [fn])
-        return self._with_hook("on_failure", fn)
+        return self._add_hook("on_failure", fn)
 
-    def _with_hook(self, kind: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Keep the hook among the options, which copies and pickles are made of."""
-        options: Any = self._options
-        options[kind] = [*(options.get(kind) or ()), fn]
-        return fn
+    def on_commit(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Call `fn(transaction)` when a run's result is kept for good; a decorator."""
+        self.recall = True
+        return self._add_hook("on_commit", fn)
+
+    def on_rollback(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Call `fn(transaction)` when the transaction of a run is rolled back; a decorator."""
+        self.recall = True
+        return self._add_hook("on_rollback", fn)
 
     # Running ------------------------------------------------------------------------------------
 
@@ -395,32 +396,16 @@ class Task(Generic[P, R]):
         return tuple(sorted({*context.tags, *self.tags}))
 
 
-class _BoundTask(Task[P, R]):
+class BoundTask(Bound, Task[P, R]):
     """A task that is a method, with the object that it was looked up on."""
 
-    def __init__(self, task: Task[P, R], first: object) -> None:
-        self.__dict__.update(task.__dict__)
-        self.fn = MethodType(task.fn, first)
-        self._task = task
-        self._first = first
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _BoundTask, (self._task, self._first)
-
-    def __get__(self, instance: object, owner: type | None = None) -> Task[P, R]:
-        return self
-
-    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
-        return _BoundTask(self._task.with_options(**options), self._first)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._task(self._first, *args, **kwargs)
-
     def submit(self, *args: Any, **kwargs: Any) -> Any:
-        return self._task.submit(self._first, *args, **kwargs)
+        """Submit a call with the object before the other arguments."""
+        return self._whole.submit(self._first, *args, **kwargs)
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
-        return self._task.map(unmapped(self._first), *args, **kwargs)
+        """Submit calls with the object before the other arguments of each."""
+        return self._whole.map(unmapped(self._first), *args, **kwargs)
 
 
 #: Values of these types are what they look like: no states, no stored values, no exceptions.
@@ -429,25 +414,6 @@ _SIMPLE = frozenset({int, float, str, bytes, bool})
 
 def _attribute(fn: Any, name: str) -> str:
     return str(getattr(fn, name, None) or getattr(type(fn), name))
-
-
-def _importable(fn: Any) -> Any:
-    """Return what importing a function's module and name gives, or None; `__main__` is nothing."""
-    module = getattr(fn, "__module__", None)
-    if module is None or module == "__main__":
-        return None
-    found: Any = sys.modules.get(module)
-    for part in str(getattr(fn, "__qualname__", "")).split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def _made_of(fn: Any, options: Any, method: Any = None) -> Task[..., Any]:
-    return Task(fn if method is None else method(fn), **options)
-
-
-def _with_these(found: Task[..., Any], options: Any) -> Task[..., Any]:
-    return Task(found.fn, **options)
 
 
 if TYPE_CHECKING:
@@ -464,7 +430,9 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(resources=Resources(cpus=8), retries=2)`.
 
     The options are the attributes of `Task` of the same names; `on_running`, `on_completion` and
-    `on_failure` take lists of functions of `(task, task_run, state)`.
+    `on_failure` take lists of functions of `(task, task_run, state)`, `on_commit` and
+    `on_rollback` of functions of `(transaction)`. `cache_expiration_seconds` is another way to
+    give `cache_expiration`.
 
     Raises:
         ParameterError: an option is wrong, or not known.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hpc_flows.engine.drive import Call
+from hpc_flows.engine.options import function_flags
 from hpc_flows.exceptions import ParameterError, repr_of
 from hpc_flows.logging import ERROR, INFO, run_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from hpc_flows.context import RunContext
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
 _CO_COROUTINE = 0x80
 
 
-def check_hooks(owner: str, name: str, hooks: Iterable[Any] | None) -> tuple[Any, ...]:
-    """Return the hooks as a tuple.
+def check_hooks(owner: str, name: str, hooks: Iterable[Any] | None) -> list[Any]:
+    """Return the hooks as a list.
 
     Raises:
         ParameterError: they are not an iterable of callables.
     """
     if hooks is None:
-        return ()
+        return []
     if callable(hooks) or isinstance(hooks, str) or not hasattr(hooks, "__iter__"):
         msg = f"{owner}: {name} must be a list of functions, such as [{_name(hooks)}]."
         raise ParameterError(msg)
-    found = tuple(hooks)
+    found = list(hooks)
     for hook in found:
         if not callable(hook):
             msg = f"{owner}: {name} holds {hook!r}, which cannot be called."
@@ -43,18 +44,12 @@ def _name(hook: Any) -> str:
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling `fn` gives a coroutine; without the inspect module, for speed."""
-    fn = getattr(fn, "func", fn)  # of functools.partial
-    fn = getattr(fn, "__func__", fn)  # of a method
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        call = getattr(type(fn), "__call__", None)  # noqa: B004 - its code is wanted
-        code = getattr(call, "__code__", None)
-    return bool(code is not None and code.co_flags & _CO_COROUTINE)
+    """Tell whether calling `fn` gives a coroutine."""
+    return bool(function_flags(fn) & _CO_COROUTINE)
 
 
 def run_hooks(
-    hooks: tuple[Any, ...],
+    hooks: Sequence[Any],
     subject: Any,
     run: FlowRun | TaskRun,
     state: State,

@@ -8,10 +8,12 @@ from hpc_flows.exceptions import ParameterError, ReservedArgumentError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from typing import Any
 
 
-_GENERATOR, _ASYNC_GENERATOR = 0x20, 0x200
+#: Seconds; locks of the operating system cannot wait for much longer than a hundred years.
+LONGEST_TIMEOUT = 3.0e9
 _RESERVED = ("return_state", "wait_for")
 _TAKEN = ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__")
 
@@ -20,7 +22,7 @@ def check_function(kind: str, fn: Any) -> None:
     """Refuse what no task or flow can be made of; `kind` says which of the two is wanted.
 
     Raises:
-        ParameterError: it cannot be called, or is a generator function.
+        ParameterError: it cannot be called.
         ReservedArgumentError: it has a parameter whose name calls of tasks and flows need.
     """
     if not callable(fn):
@@ -31,12 +33,6 @@ def check_function(kind: str, fn: Any) -> None:
     if code is None:
         return
     owner = f"{kind.capitalize()} {fn.__name__!r}"
-    if code.co_flags & (_GENERATOR | _ASYNC_GENERATOR):
-        msg = (
-            f"{owner} is a generator function, which is not available in this version of "
-            f"hpc_flows. Return a list instead of yielding."
-        )
-        raise ParameterError(msg)
     for name in parameter_names(fn):
         if name in _RESERVED:
             msg = (
@@ -44,6 +40,21 @@ def check_function(kind: str, fn: Any) -> None:
                 f"parameter another name."
             )
             raise ReservedArgumentError(msg)
+
+
+def function_flags(fn: Any) -> int:
+    """Return the flags of a function's code, 0 where there is none: a coroutine function, say.
+
+    Without the inspect module, for speed. Also of what stands around a function: a method, a
+    `functools.partial`, an object that can be called.
+    """
+    fn = getattr(fn, "func", fn)  # of functools.partial
+    fn = getattr(fn, "__func__", fn)  # of a method
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        call = getattr(type(fn), "__call__", None)  # noqa: B004 - its code is wanted
+        code = getattr(call, "__code__", None)
+    return 0 if code is None else int(code.co_flags)
 
 
 def unwrapped(fn: Any) -> tuple[Any, type | None]:
@@ -55,20 +66,73 @@ def unwrapped(fn: Any) -> tuple[Any, type | None]:
 
 
 def check_words(owner: str, options: Mapping[str, Any]) -> None:
-    """Refuse a name or description that is no text, and a `log_prints` that is no bool.
+    """Refuse a name, description or version that is no text.
 
     Raises:
         ParameterError: one of them is.
     """
-    for option in ("name", "description"):
+    for option in ("name", "description", "version"):
         value = options.get(option)
         if value is not None and not isinstance(value, str):
             msg = f"{owner}: {option} must be text, not {value!r}."
             raise ParameterError(msg)
-    prints = options.get("log_prints")
-    if prints is not None and not isinstance(prints, bool):
-        msg = f"{owner}: log_prints must be True or False, not {prints!r}."
-        raise ParameterError(msg)
+
+
+def check_flag(owner: str, option: str, value: Any) -> bool | None:
+    """Return what is True, False or None.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    msg = f"{owner}: {option} must be True or False, not {value!r}."
+    raise ParameterError(msg)
+
+
+def check_callable(owner: str, option: str, fn: Any) -> Any:
+    """Return a function, or None.
+
+    Raises:
+        ParameterError: it cannot be called.
+    """
+    if fn is None or callable(fn):
+        return fn
+    msg = f"{owner}: {option} must be a function, not {fn!r}."
+    raise ParameterError(msg)
+
+
+def check_storage(owner: str, storage: Any) -> Any:
+    """Return where results are kept: a storage, its name, a folder, or None.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    is_path = isinstance(storage, str) or hasattr(storage, "__fspath__")
+    is_storage = hasattr(storage, "write_path") and hasattr(storage, "read_path")
+    if storage is None or is_path or is_storage:
+        return storage
+    msg = (
+        f"{owner}: result_storage must be a folder, or an object with write_path and read_path "
+        f"such as LocalFileSystem(basepath=...), not {storage!r}."
+    )
+    raise ParameterError(msg)
+
+
+def check_serializer(owner: str, serializer: Any) -> Any:
+    """Return how results are written: a serializer, its name, or None.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    is_serializer = hasattr(serializer, "dumps") and hasattr(serializer, "loads")
+    if serializer is None or isinstance(serializer, str) or is_serializer:
+        return serializer
+    msg = (
+        f"{owner}: result_serializer must be a name such as 'pickle' or 'json', or an object with "
+        f"dumps and loads, not {serializer!r}."
+    )
+    raise ParameterError(msg)
 
 
 def check_tags(owner: str, tags: Any) -> frozenset[str]:
@@ -120,10 +184,6 @@ def check_timeout(owner: str, seconds: Any) -> float | None:
     raise ParameterError(msg)
 
 
-#: Seconds; locks of the operating system cannot wait for much longer than a hundred years.
-LONGEST_TIMEOUT = 3.0e9
-
-
 def take_after(wrapper: Any, fn: Any) -> None:
     """Give a flow or task the name, text and attributes of its function.
 
@@ -135,3 +195,59 @@ def take_after(wrapper: Any, fn: Any) -> None:
             setattr(wrapper, name, getattr(fn, name))
     wrapper.__dict__.update(getattr(fn, "__dict__", {}))
     wrapper.__wrapped__ = fn
+
+
+#: Options each of which says that results are kept.
+_KEEPING = (
+    "cache_key_fn",
+    "cache_expiration",
+    "result_storage",
+    "result_storage_key",
+    "result_serializer",
+)
+
+
+def has_to_look(task: Any, options: Mapping[str, Any]) -> bool:
+    """Tell whether a kept result must be looked for, or kept, by what a task's options say."""
+    if options.get("on_commit") or options.get("on_rollback"):
+        return True
+    if task.persist_result is not None:
+        return bool(task.persist_result)
+    if any(options.get(name) is not None for name in _KEEPING):
+        return True
+    return caches(options.get("cache_policy"))
+
+
+def caches(policy: Any) -> bool:
+    """Tell whether a cache policy was given that gives keys."""
+    if policy is None:
+        return False
+    from hpc_flows.cache_policies import NO_CACHE  # noqa: PLC0415 - loaded: a policy was given
+
+    return bool(policy != NO_CACHE)
+
+
+def check_expiration(owner: str, options: dict[str, Any]) -> timedelta | None:
+    """Return the time after which a kept result is made anew; `options` keeps it in one form.
+
+    Raises:
+        ParameterError: it is no time, or given in both forms.
+    """
+    seconds = options.pop("cache_expiration_seconds", None)
+    given = options.get("cache_expiration")
+    if seconds is not None and given is not None:
+        msg = f"{owner}: give cache_expiration or cache_expiration_seconds, not both."
+        raise ParameterError(msg)
+    given = seconds if given is None else given
+    if given is None:
+        return None
+    from datetime import timedelta  # noqa: PLC0415 - few tasks have one
+
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if is_number and 0 < given <= LONGEST_TIMEOUT:
+        given = timedelta(seconds=given)
+    if not isinstance(given, timedelta) or given <= timedelta():
+        msg = f"{owner}: cache_expiration must be a positive time, such as 3600, not {given!r}."
+        raise ParameterError(msg)
+    options["cache_expiration"] = given
+    return given

@@ -204,33 +204,6 @@ def refuse_unknown(
     """
     known = tuple(known)
     for name in given:
-        if name in LATER:
-            msg = f"{owner}: {name} is not available in this version of hpc_flows. Leave it out."
-        else:
-            hint = (elsewhere or {}).get(name) or close_match(name, known)
-            msg = f"{owner} has no option {name!r}.{hint}"
+        hint = (elsewhere or {}).get(name) or close_match(name, known)
+        msg = f"{owner} has no option {name!r}.{hint}"
         raise ParameterError(msg)
-
-
-#: Options of Prefect's decorators that mean nothing here yet.
-LATER = frozenset(
-    {
-        "asset_deps",
-        "cache_expiration",
-        "cache_expiration_seconds",
-        "cache_key_fn",
-        "cache_policy",
-        "cache_result_in_memory",
-        "on_commit",
-        "on_rollback",
-        "persist_result",
-        "refresh_cache",
-        "result_serializer",
-        "result_storage",
-        "result_storage_key",
-        "retry_condition_fn",
-        "retry_jitter_factor",
-        "version",
-        "viz_return_value",
-    }
-)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from hpc_flows.engine.options import LONGEST_TIMEOUT
-from hpc_flows.exceptions import ParameterError
+from hpc_flows.exceptions import OptionValueError, ParameterError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     Delay = float | Sequence[float] | Callable[[int], Sequence[float]]
 
@@ -43,12 +44,37 @@ def check_delays(
         if len(delay) <= MOST_DELAYS:
             return tuple(delay)
         msg = f"{owner}: at most {MOST_DELAYS} retry delays are possible; {len(delay)} are given."
-        raise ParameterError(msg)
+        raise OptionValueError(msg)
     msg = (
         f"{owner}: retry_delay_seconds must be seconds, a list of seconds, or a function of the "
         f"number of retries that returns such a list, not {delay!r}."
     )
     raise ParameterError(msg)
+
+
+def check_jitter(owner: str, factor: Any) -> float | None:
+    """Return the part of a pause by which it may be longer at random, or None.
+
+    Raises:
+        OptionValueError: it is not a number, or negative.
+    """
+    is_number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+    if factor is None or (is_number and 0 <= factor <= LONGEST_TIMEOUT):
+        return factor  # type: ignore[no-any-return]
+    msg = f"{owner}: `retry_jitter_factor` must be >= 0., such as 0.5, not {factor!r}."
+    raise OptionValueError(msg)
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Return what gives, as `retry_delay_seconds`, pauses that double with each retry.
+
+    `exponential_backoff(10)` waits 10, 20, 40, ... seconds.
+    """
+
+    def delays(retries: int) -> list[float]:
+        return [backoff_factor * 2**retry for retry in range(min(retries, MOST_DELAYS))]
+
+    return delays
 
 
 def _is_seconds(value: object) -> bool:

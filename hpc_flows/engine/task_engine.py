@@ -73,26 +73,52 @@ def run_task(
             was recorded as Cancelled or Crashed.
     """
     inner = context.for_task(task, run, (args, kwargs))
-    root: Any = inner.root
     if inner.log_prints:
         catch_prints()
     # A job's own run has nobody above it to wait for what it submits; the runs in it have it.
-    is_job = root.in_job and context.task_run is None and context.flow is None
+    is_job = inner.root.in_job and context.task_run is None and context.flow is None
+    if task.recall or _is_within_transaction(inner):
+        from hpc_flows.engine.recall import recalled  # noqa: PLC0415 - few tasks need it
+
+        attempts = lambda: _attempts(task, run, inner, elsewhere, is_job=is_job)  # noqa: E731
+        return recalled(task, run, inner, attempts)
+    return _attempts(task, run, inner, elsewhere, is_job=is_job)
+
+
+def _is_within_transaction(context: RunContext) -> bool:
+    """Tell whether results are kept because of what is around the task."""
+    if getattr(context, "transaction", None) is not None:
+        return True
+    return getattr(context.root.settings, "results_persist_by_default", False)
+
+
+def _attempts(
+    task: Any,
+    run: TaskRun,
+    context: RunContext,
+    elsewhere: Callable[[RunContext], Op] | None,
+    *,
+    is_job: bool,
+) -> Steps:
+    """Call the task's function until it completes or its retries are exhausted."""
+    root: Any = context.root
+    if run.state is not None and has_ended(run.state):
+        return run.state  # it was cancelled before it could begin
     retry = 0
     while True:
         run.run_count += 1
         begun = Retrying() if retry else Running()
         root.record("task", run, begun)
-        state = yield from _attempt(task, run, inner, begun, elsewhere, everything=is_job)
+        state = yield from _attempt(task, run, context, begun, elsewhere, everything=is_job)
         if run.state is not begun:
             return run.state  # it was cancelled meanwhile, and that has been told
         retry += 1
         if state.type is _COMPLETED:
             break
-        if not (yield from _tries_again(task, run, inner, state, retry)):
+        if not (yield from _tries_again(task, run, context, state, retry)):
             break
     root.record("task", run, state)
-    yield from _conclude(task, run, inner, state)
+    yield from _conclude(task, run, context, state)
     return state
 
 

@@ -82,8 +82,8 @@ def _threads() -> int:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cache_policy": None}, "cache_policy is not available in this version"),
-        ({"persist_result": True}, "persist_result is not available in this version"),
+        ({"asset_deps": ["s3://x"]}, "no option 'asset_deps'. hpc_flows keeps no catalogue"),
+        ({"persist_result": "yes"}, "persist_result must be True or False"),
         ({"retires": 2}, "no option 'retires'. Did you mean 'retries'"),
         ({"retries": -1}, "retries must be a whole number"),
         ({"retries": 1.5}, "retries must be a whole number"),
@@ -110,14 +110,6 @@ def test_a_wrong_resource_is_refused_at_the_decorator() -> None:
 def test_a_task_of_something_else_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"decorates functions, not 'train'.*name="):
         task("train")
-
-
-def test_a_generator_is_refused_with_what_to_do() -> None:
-    def numbers() -> Any:
-        yield 1
-
-    with pytest.raises(ParameterError, match="generator function, which is not available"):
-        task(numbers)
 
 
 @pytest.mark.parametrize("name", ["wait_for", "return_state"])
