@@ -12,6 +12,7 @@
     │   ├── ParameterTypeError        a flow's parameter fails validation
     │   ├── ParameterBindError        a call does not fit the signature
     │   ├── SignatureMismatchError
+    │   ├── InvalidNameError (ValueError)
     │   ├── ReservedArgumentError     a task uses a name that `submit` and `map` need
     │   ├── MappingLengthMismatch
     │   └── MappingMissingIterable
@@ -19,9 +20,15 @@
     │   └── JournalTaken              another process writes under that name already
     ├── UnknownRun                    no run of that id or name
     ├── MissingContextError (RuntimeError)  called outside of flows and tasks
+    ├── MissingFlowError              a file or module holds no such flow
+    ├── UnspecifiedFlowError          it holds several
+    ├── ScriptError                   a file that was to be loaded raised an error
     ├── PayloadError                  a task or its arguments cannot be sent to a job
     ├── ResultError                   a result cannot be written or read
-    │   └── MissingResult
+    │   ├── MissingResult
+    │   ├── ForeignRecord             what lies there was not written by this user, or was changed
+    │   └── HashError (ValueError)    no key can be made of a task's inputs
+    ├── TransactionError (RuntimeError)  a transaction or its lock cannot be had, or is misused
     ├── ShellError (RuntimeError)     a shell command failed, or could not be started
     │   └── ShellTimeout (TimeoutError)
     ├── TransportError                a command could not be run on the machine
@@ -48,17 +55,24 @@
             ├── Preempted
             ├── JobLost
             └── CancelledByScheduler
+
+`TerminationSignal`, an `ExternalSignal`, is raised by SIGTERM and is no `Exception`, as
+KeyboardInterrupt is none. `PrefectException` is another name of `HpcFlowsError`.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, Self
 
 
 class HpcFlowsError(Exception):
     """Base of every error that hpc_flows raises on its own account."""
+
+
+PrefectException = HpcFlowsError
 
 
 class SettingsError(HpcFlowsError):
@@ -88,13 +102,73 @@ class ParameterError(HpcFlowsError, TypeError):
 class ParameterTypeError(ParameterError):
     """A parameter's value does not fit its annotation."""
 
+    @classmethod
+    def from_validation_error(cls, exc: Any) -> Self:
+        """Return the error that tells all that a pydantic ValidationError holds."""
+        lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in exc.errors()]
+        return cls("Flow run received invalid parameters:\n - " + "\n - ".join(lines))
+
 
 class ParameterBindError(ParameterError):
     """The arguments of a call do not fit the signature."""
 
+    @classmethod
+    def from_bind_failure(
+        cls,
+        fn: Callable[..., Any],
+        exc: TypeError,
+        call_args: Sequence[Any],
+        call_kwargs: Mapping[str, Any],
+    ) -> Self:
+        """Return the error for a call that `inspect.Signature.bind` refused with `exc`."""
+        import inspect  # noqa: PLC0415 - only once a call is wrong
+
+        signature = str(inspect.signature(fn)).strip("()")
+        return cls(
+            f"Error binding parameters for function {fn.__name__!r}: {exc}.\nFunction "
+            f"{fn.__name__!r} has signature {signature!r} but received args: {call_args} and "
+            f"kwargs: {list(call_kwargs)}."
+        )
+
 
 class SignatureMismatchError(ParameterError):
     """A deployment's or hook's parameters do not fit the signature."""
+
+    @classmethod
+    def from_bad_params(cls, expected_params: list[str], provided_params: list[str]) -> Self:
+        """Return the error for parameters that are not those of the function."""
+        return cls(
+            f"Function expects parameters {expected_params} but was provided with parameters "
+            f"{provided_params}"
+        )
+
+
+class InvalidNameError(ParameterError, ValueError):
+    """A name holds a character that addresses and paths are made with."""
+
+
+class MissingFlowError(HpcFlowsError):
+    """A file or module holds no flow of that name, or none at all."""
+
+
+class UnspecifiedFlowError(HpcFlowsError):
+    """A file or module holds several flows, and it was not said which one is meant."""
+
+
+class ScriptError(HpcFlowsError):
+    """A file that was to be loaded raised an error.
+
+    Attributes:
+        user_exc: what it raised.
+    """
+
+    def __init__(self, path: str = "", user_exc: BaseException | None = None) -> None:
+        super().__init__(f"Script at {path!r} encountered an exception: {repr_of(user_exc)}")
+        self.path = path
+        self.user_exc = user_exc
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.user_exc)
 
 
 class ReservedArgumentError(ParameterError):
@@ -129,6 +203,22 @@ class MissingContextError(HpcFlowsError, RuntimeError):
     """What was called has a meaning inside of a flow or task only."""
 
 
+class ExternalSignal(BaseException):
+    """Something outside of the program wants it to end; no failure of the code that runs."""
+
+
+class TerminationSignal(ExternalSignal):
+    """The process was sent SIGTERM.
+
+    Attributes:
+        signal: number of the signal.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
 class PayloadError(HpcFlowsError):
     """A task or its arguments cannot be sent to a job."""
 
@@ -139,6 +229,18 @@ class ResultError(HpcFlowsError):
 
 class MissingResult(ResultError):
     """The result of a run is not, or no longer, there."""
+
+
+class ForeignRecord(ResultError):
+    """A kept result was not written by this user, or was changed or cut; nothing is unpickled."""
+
+
+class HashError(ResultError, ValueError):
+    """No key can be made of a task's inputs."""
+
+
+class TransactionError(HpcFlowsError, RuntimeError):
+    """A transaction, or the lock that it needs, cannot be had, or is used in a wrong way."""
 
 
 class TransportError(HpcFlowsError):

@@ -166,6 +166,48 @@ SETTINGS: tuple[Setting, ...] = (
         "Largest result, in bytes, that is kept in the journal instead of a file.",
     ),
     Setting(
+        "results_persist_by_default",
+        "flag",
+        False,
+        "Whether tasks and flows that do not say keep their results for other runs.",
+    ),
+    Setting(
+        "results_storage",
+        "text",
+        None,
+        "Folder of results that are kept for other runs; unset takes `storage` in the home.",
+    ),
+    Setting(
+        "results_default_serializer",
+        "text",
+        "pickle",
+        "How results that are kept for other runs are written, unless the task or flow says.",
+    ),
+    Setting(
+        "results_lock_seconds",
+        "number",
+        60.0,
+        "How long the lock on a key outlives the machine whose process held it.",
+    ),
+    Setting(
+        "tasks_default_no_cache",
+        "flag",
+        False,
+        "Whether tasks that name no cache policy are never cached.",
+    ),
+    Setting(
+        "tasks_disable_caching",
+        "flag",
+        False,
+        "Whether no task takes a kept result, whatever its cache policy.",
+    ),
+    Setting(
+        "tasks_refresh_cache",
+        "flag",
+        False,
+        "Whether tasks that do not say run, and replace the result that was kept.",
+    ),
+    Setting(
         "journal_fsync",
         "flag",
         True,
@@ -211,6 +253,13 @@ class Settings:
     flow_default_retries: int
     flow_default_retry_delay_seconds: float
     results_inline_limit: int
+    results_persist_by_default: bool
+    results_storage: str | None
+    results_default_serializer: str
+    results_lock_seconds: float
+    tasks_default_no_cache: bool
+    tasks_disable_caching: bool
+    tasks_refresh_cache: bool
     journal_fsync: bool
     thread_workers: int | None
     array_window_seconds: float
