@@ -87,9 +87,7 @@ def run_task(
 
 def _is_within_transaction(context: RunContext) -> bool:
     """Tell whether results are kept because of what is around the task."""
-    if getattr(context, "transaction", None) is not None:
-        return True
-    return getattr(context.root.settings, "results_persist_by_default", False)
+    return context.transaction is not None or context.keeping
 
 
 def _attempts(

@@ -1,6 +1,7 @@
 """What surrounds the code that runs now: the run's directory, its flow run, its task run, its tags.
 
-One ContextVar holds it, so that threads and asyncio tasks each see their own.
+One ContextVar holds it, so that threads and asyncio tasks each see their own. Prefect's names for
+parts of it (`FlowRunContext`, `TaskRunContext`, `get_run_context`, ...) are in `context.views`.
 """
 
 from __future__ import annotations
@@ -226,6 +227,8 @@ class RunContext:
         submitted: calls that the flow run has handed out.
         slots: places that the running task holds; they are given back while it waits for a
             future, because the awaited task may need them.
+        transaction: the innermost `Transaction`, the task's own in a task that has one, or None.
+        keeping: whether the results of tasks that do not say are kept for other runs.
     """
 
     __slots__ = (
@@ -233,6 +236,7 @@ class RunContext:
         "dispatch",
         "flow",
         "flow_run",
+        "keeping",
         "log_prints",
         "root",
         "slots",
@@ -240,6 +244,7 @@ class RunContext:
         "tags",
         "task",
         "task_run",
+        "transaction",
     )
 
     def __init__(
@@ -264,6 +269,8 @@ class RunContext:
         self.log_prints = log_prints
         self.submitted = Submitted()
         self.slots: tuple[Slot, ...] = ()
+        self.transaction: Any = None
+        self.keeping = root is not None and _keeps(root, flow)
 
     def copy(self) -> RunContext:
         """Return a context with the same values, to change some of them."""
@@ -279,6 +286,8 @@ class RunContext:
         other.log_prints = self.log_prints
         other.submitted = self.submitted
         other.slots = self.slots
+        other.transaction = self.transaction
+        other.keeping = self.keeping
         return other
 
     def for_task(
@@ -295,6 +304,17 @@ class RunContext:
         if task.log_prints is not None:
             other.log_prints = task.log_prints
         return other
+
+
+def _keeps(root: RootRun, flow: Any) -> bool:
+    """Tell whether the flow says that results are kept, or what is around it, or the settings."""
+    said = getattr(flow, "persist_result", None)
+    if said is not None:
+        return bool(said)
+    outer = _current.get()
+    if outer is not None and outer.root is not None:
+        return outer.keeping
+    return root.settings.results_persist_by_default
 
 
 def open_root(run_id: str, meta: dict[str, Any], settings: Settings) -> RootRun:
@@ -405,3 +425,13 @@ class tags:  # noqa: N801 - Prefect's name
         trace: TracebackType | None,
     ) -> None:
         _current.reset(self._tokens.pop())
+
+
+def __getattr__(name: str) -> Any:
+    # Prefect's names are loaded when they are first asked for: jobs never do.
+    from hpc_flows.context import views  # noqa: PLC0415 - see above
+
+    if name not in views.__all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(views, name)
