@@ -231,6 +231,36 @@ class MissingResult(ResultError):
     """The result of a run is not, or no longer, there."""
 
 
+class ShellError(HpcFlowsError, RuntimeError):
+    """A shell command failed, or could not be started.
+
+    Attributes:
+        return_code: exit code of the script, negative for the signal that killed it; None if it
+            was not started.
+        command: what failed.
+        output: the last lines that were printed.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        return_code: int | None = None,
+        command: str = "",
+        output: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.return_code = return_code
+        self.command = command
+        self.output = output
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.return_code, self.command, self.output)
+
+
+class ShellTimeout(ShellError, TimeoutError):
+    """Shell commands took longer than their `timeout_seconds`, and were ended."""
+
+
 class ForeignRecord(ResultError):
     """A kept result was not written by this user, or was changed or cut; nothing is unpickled."""
 

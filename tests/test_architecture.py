@@ -27,7 +27,7 @@ PACKAGE = ROOT / "hpc_flows"
 #: The floors of the house from the ground up; a name imports only names that stand before it.
 #: The same figure stands in docs/concepts/architecture.md.
 FLOORS = {
-    "words": "exceptions states resources schedules runs",
+    "words": "exceptions awaiting states resources schedules runs",
     "config": "settings clusters",
     "values": "serializers filesystems leases locking results cache_policies futures utilities",
     "record": "journal",

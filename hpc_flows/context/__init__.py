@@ -126,6 +126,7 @@ class RootRun:
         A job overrides this, to add what it knows of its node and to keep the result.
         """
         run.state = state
+        state.belongs_to(subject, run.id)
         data: dict[str, Any] = {
             "subject": subject,
             "id": run.id,

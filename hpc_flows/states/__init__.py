@@ -3,10 +3,14 @@
 Failed means that the user's code raised. Crashed means that the machinery lost the run, with the
 cause as the state's name: OutOfMemory, WalltimeExceeded, NodeFailed, Preempted, JobLost,
 CancelledByScheduler. `InfrastructurePending` is "queued in the scheduler".
+
+What is done with states now and then (errors out of nested states, states out of exceptions and
+return values, groups of states) is in `rules`, which is loaded when one of its names is first used.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 from hpc_flows.exceptions import (
@@ -15,6 +19,7 @@ from hpc_flows.exceptions import (
     CrashedRun,
     FailedRun,
     MissingResult,
+    PausedRun,
     UnfinishedRun,
 )
 
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from typing import Any, Self
+
+    from hpc_flows.states.details import StateDetails
+    from hpc_flows.states.rules import *  # noqa: F403 - had from here, see _RULES
 
 
 if TYPE_CHECKING:
@@ -106,6 +114,8 @@ else:
         setattr(StateType, _name, _MEMBERS[_name])
 
 
+#: Flags of the code of coroutine functions and asynchronous generators.
+_COROUTINE = 0x280
 #: Types after which a run does not change any more.
 FINAL_TYPES = frozenset(
     {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
@@ -124,8 +134,9 @@ class State:
         data: the value or exception of a final state, or an object with a `get()` that loads it.
     """
 
-    __slots__ = ("data", "details", "epoch", "message", "name", "type")
+    __slots__ = ("_id", "_run", "data", "details", "epoch", "message", "name", "type")
 
+    _id: str
     type: StateType
     name: str
     message: str | None
@@ -135,21 +146,34 @@ class State:
 
     def __init__(
         self,
-        type: StateType,  # noqa: A002 - Prefect's name
+        type: StateType | str,  # noqa: A002 - Prefect's name
         name: str | None = None,
         message: str | None = None,
         *,
         data: Any = None,
         details: dict[str, Any] | None = None,
         epoch: float | None = None,
+        state_details: Any = None,
     ) -> None:
+        """Make a state, of what the attributes of these names say.
+
+        `type` may be a text; `state_details` is a dict of more details, as Prefect has it.
+
+        Raises:
+            ValueError: there is no such type.
+        """
         put = object.__setattr__
-        put(self, "type", type)
-        put(self, "name", name or _DEFAULT_NAMES[type])
+        kind = type if type.__class__ is StateType else StateType(type)
+        put(self, "type", kind)
+        put(self, "name", name or _DEFAULT_NAMES[kind])
         put(self, "message", message)
         put(self, "data", data)
         put(self, "details", details if details is not None else {})
         put(self, "epoch", time.time() if epoch is None else epoch)
+        if state_details is not None:
+            from hpc_flows.states.details import take_details  # noqa: PLC0415 - rare
+
+            take_details(self, state_details)
 
     def __setattr__(self, name: str, value: object) -> None:
         msg = f"A state does not change; make another one instead of setting {name!r}."
@@ -221,29 +245,117 @@ class State:
         """Tell whether the run has ended."""
         return self.type in FINAL_TYPES
 
+    @property
+    def id(self) -> str:
+        """Text of a UUID, which is drawn when it is first asked for."""
+        try:
+            return self._id
+        except AttributeError:
+            from hpc_flows.runs import new_id  # noqa: PLC0415 - rare
+
+            object.__setattr__(self, "_id", new_id())
+            return self._id
+
+    @property
+    def state_details(self) -> StateDetails:
+        """`details` as attributes, of which those that Prefect knows are None unless given."""
+        from hpc_flows.states.details import StateDetails  # noqa: PLC0415 - rare
+
+        return StateDetails(self)
+
+    def belongs_to(self, subject: str, run_id: str) -> None:
+        """Note the run, a "flow" or a "task", that is in this state."""
+        object.__setattr__(self, "_run", (subject, run_id))
+
+    @property
+    def run(self) -> tuple[str, str] | None:
+        """Of whose run this is the state: "flow" or "task" with the run's id; or None."""
+        return getattr(self, "_run", None)
+
+    def model_copy(self, *, update: dict[str, Any] | None = None) -> State:
+        """Return a copy, with the attributes in `update` changed.
+
+        Raises:
+            TypeError: `update` names what a state does not have.
+        """
+        from hpc_flows.states.details import copied  # noqa: PLC0415 - rare
+
+        return copied(self, epoch=self.epoch, of_run=self.run, update=update or {})
+
+    copy = model_copy
+
+    def fresh_copy(self, **update: Any) -> State:
+        """Return a copy that begins now and belongs to no run, with some attributes changed."""
+        from hpc_flows.states.details import copied  # noqa: PLC0415 - rare
+
+        return copied(self, epoch=None, of_run=None, update=update)
+
     def result(self, raise_on_failure: bool = True) -> Any:  # noqa: FBT001, FBT002 - Prefect's signature
         """Return the run's value, or raise what ended it.
 
+        `await state.result()` does the same, as scripts that were written for Prefect have it.
+
         Args:
-            raise_on_failure: give False to have the exception returned instead of raised.
+            raise_on_failure: give False to have the exception, or what else the state holds,
+                returned instead of raised.
 
         Raises:
             UnfinishedRun: the state is not final.
             MissingResult: the run completed and its value was not kept.
             BaseException: whatever the user's code raised; a `CrashedRun` for a crash.
         """
-        if not self.is_final():
-            msg = f"The run is in state {self!r}; it has no result yet. Call .wait() first."
-            raise UnfinishedRun(msg)
-        value = self.data.get() if isinstance(self.data, StoredValue) else self.data
-        if self.is_completed():
+        value = self.get(raise_on_failure)
+        if not sys._getframe(1).f_code.co_flags & _COROUTINE:  # noqa: SLF001 - the one way to it
             return value
-        error = value if isinstance(value, BaseException) else self._error()
-        if raise_on_failure:
-            raise error
-        return error
+        from hpc_flows.awaiting import awaited  # noqa: PLC0415 - only coroutines need it
 
-    def _error(self) -> BaseException:
+        return awaited(value)
+
+    async def aresult(self, raise_on_failure: bool = True) -> Any:  # noqa: FBT001, FBT002 - as above
+        """Return what `result` returns, awaited."""
+        return self.get(raise_on_failure)
+
+    def get(self, raise_on_failure: bool = True) -> Any:  # noqa: FBT001, FBT002 - as above
+        """Return what `result` returns; never something to await."""
+        if not self.is_final():
+            raise self._unfinished()
+        value = self.data
+        while isinstance(value, StoredValue):
+            value = value.get()
+        if self.type is StateType.COMPLETED:
+            return value
+        if value is None:
+            value = self.error()
+        elif raise_on_failure and not isinstance(value, BaseException):
+            from hpc_flows.states.rules import get_state_exception  # noqa: PLC0415 - rare
+
+            value = get_state_exception(self)
+        if raise_on_failure:
+            raise value
+        return value
+
+    def result_handle(self) -> Any:
+        """Return a handle of the run's result file, to read parts of it without loading it all.
+
+        Raises:
+            UnfinishedRun: the state is not final.
+            MissingResult: the result is in no file.
+        """
+        if not self.is_final():
+            raise self._unfinished()
+        if isinstance(self.data, StoredValue):
+            return self.data.handle()
+        msg = "The result is in memory, not in a file: there is nothing to open. Use result()."
+        raise MissingResult(msg)
+
+    def _unfinished(self) -> UnfinishedRun:
+        what = f"The run is in state {self!r}"
+        if self.is_paused():
+            return PausedRun(f"{what}; it has no result until it is resumed and has ended.")
+        return UnfinishedRun(f"{what}; it has no result yet. Call .wait() first.")
+
+    def error(self) -> BaseException:
+        """Return the exception that stands for how a run ended that left none of its own."""
         message = self.message or f"The run ended in state {self.name}."
         if self.is_crashed():
             return CRASH_CAUSES.get(self.name, CrashedRun)(message, self.details)
@@ -264,6 +376,15 @@ class StoredValue:
             MissingResult: it is not, or no longer, there.
         """
         raise MissingResult(repr(self))
+
+    def handle(self) -> Any:
+        """Return a handle of the file, to read parts of the value without loading it all.
+
+        Raises:
+            MissingResult: the value is in no file.
+        """
+        msg = f"{self!r} is in no file that could be opened. Use result()."
+        raise MissingResult(msg)
 
 
 def _restore(
@@ -286,8 +407,13 @@ def _constructor(type_: StateType, name: str, doc: str) -> Any:
         *,
         data: Any = None,
         details: dict[str, Any] | None = None,
+        **more: Any,
     ) -> State:
-        return State(type_, name, message, data=data, details=details)
+        if not more:
+            return State(type_, name, message, data=data, details=details)
+        from hpc_flows.states.details import state_with  # noqa: PLC0415 - rare
+
+        return state_with(type_, name, message, data, details, more)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = doc
@@ -349,3 +475,25 @@ def may_follow(new: StateType, old: StateType | None) -> bool:
     that arrives after Completed changes nothing.
     """
     return old is None or new in ALLOWED[old]
+
+
+#: Names of `rules`, which are had from here.
+_RULES = (
+    "StateGroup aexception_to_crashed_state aexception_to_failed_state aget_state_exception "
+    "araise_state_exception areturn_value_to_state exception_to_crashed_state "
+    "exception_to_failed_state format_exception get_state_exception get_state_result is_state "
+    "is_state_iterable raise_state_exception return_value_to_state"
+).split()
+
+
+def __getattr__(name: str) -> Any:
+    home = "rules" if name in _RULES else {"StateDetails": "details"}.get(name)
+    if home is None:
+        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+
+        hint = close_match(name, [*globals(), *_RULES])
+        msg = f"module {__name__!r} has no attribute {name!r}.{hint}"
+        raise AttributeError(msg)
+    value = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
+    globals()[name] = value
+    return value

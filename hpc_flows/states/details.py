@@ -1,0 +1,143 @@
+"""The facts of a state as attributes, as Prefect's users read and give them."""
+
+from __future__ import annotations
+
+from hpc_flows.exceptions import close_match
+from hpc_flows.states import State, StateType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: What Prefect's states may have; None unless given.
+NAMES = (
+    "flow_run_id",
+    "task_run_id",
+    "child_flow_run_id",
+    "scheduled_time",
+    "cache_key",
+    "cache_expiration",
+    "deferred",
+    "untrackable_result",
+    "pause_timeout",
+    "pause_reschedule",
+    "pause_key",
+    "run_input_keyset",
+    "refresh_cache",
+    "retriable",
+    "transition_id",
+    "task_parameters_id",
+)
+_TIMES = ("scheduled_time", "cache_expiration", "pause_timeout")
+
+
+class StateDetails:
+    """A view of `State.details`: `state.state_details.scheduled_time`."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __getattr__(self, name: str) -> Any:
+        facts = self.to_dict()
+        if name not in facts and name not in NAMES:
+            msg = f"A state has no detail {name!r}.{close_match(name, [*NAMES, *facts])}"
+            raise AttributeError(msg)
+        value = facts.get(name)
+        return _as_time(value) if name in _TIMES else value
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items())
+        return f"StateDetails({facts})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StateDetails) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts, with the run that the state belongs to."""
+        run = self._state.run
+        facts = {} if run is None else {f"{run[0]}_run_id": run[1]}
+        return {**self._state.details, **facts}
+
+
+def _as_time(value: Any) -> Any:
+    """Return the time that a text says, which is how details keep it; others are left alone."""
+    if not isinstance(value, str):
+        return value
+    from datetime import datetime  # noqa: PLC0415 - few states have one
+
+    return datetime.fromisoformat(value)
+
+
+def take_details(state: State, given: Any) -> None:
+    """Put details into a new state: a dict, or the `state_details` of another."""
+    facts = given.to_dict() if isinstance(given, StateDetails) else dict(given)
+    for subject in ("flow", "task"):
+        run_id = facts.pop(f"{subject}_run_id", None)
+        if run_id is not None:
+            state.belongs_to(subject, str(run_id))
+    state.details.update({name: _safe(value) for name, value in facts.items()})
+
+
+def _safe(value: Any) -> Any:
+    """Return a value as the journal can write it: times and ids as text."""
+    if value is None or isinstance(value, (str, int, float, bool, list, dict)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def state_with(
+    type_: StateType,
+    name: str,
+    message: str | None,
+    data: Any,
+    details: dict[str, Any] | None,
+    more: dict[str, Any],
+) -> State:
+    """Return the state that a constructor was asked for with more than message and data.
+
+    Raises:
+        TypeError: the constructor does not have one of the keywords.
+    """
+    facts = dict(details or {})
+    for option in _options_of(type_):
+        if option in more:
+            facts[option] = _safe(more.pop(option))
+    label = more.pop("name", None) or name
+    given = more.pop("state_details", None)
+    if more:
+        known = (*_options_of(type_), "name", "message", "data", "details", "state_details")
+        wrong = next(iter(more))
+        msg = f"{name}() takes no keyword {wrong!r}.{close_match(wrong, known)}"
+        raise TypeError(msg)
+    return State(type_, label, message, data=data, details=facts, state_details=given)
+
+
+def _options_of(type_: StateType) -> tuple[str, ...]:
+    if type_ is StateType.SCHEDULED:
+        return ("scheduled_time",)
+    if type_ is StateType.PAUSED:
+        return ("pause_timeout", "pause_reschedule", "pause_key")
+    return ()
+
+
+def copied(
+    state: State, *, epoch: float | None, of_run: tuple[str, str] | None, update: dict[str, Any]
+) -> State:
+    """Return a copy of a state with some attributes changed.
+
+    Args:
+        state: what is copied.
+        epoch: when the copy begins; None means now.
+        of_run: the run that it belongs to, or None.
+        update: arguments of `State` that differ.
+    """
+    values: dict[str, Any] = {"type": state.type, "name": state.name, "message": state.message}
+    values |= {"details": dict(state.details), "data": state.data, "epoch": epoch}
+    made = State(**{**values, **update})
+    if of_run is not None:
+        made.belongs_to(*of_run)
+    return made
