@@ -1,0 +1,132 @@
+"""The processes that a command has started, and their end.
+
+A command is the leader of a session of its own. Its family are the processes of that session and
+all that descend from them, so that also those are found that have left the session (`setsid`) or
+whose parents have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Seconds between SIGTERM and SIGKILL, in which programs may put their affairs in order.
+GRACE = 5.0
+#: Seconds between two looks at whether a family has ended.
+_LOOK = 0.02
+#: Times that SIGKILL is sent to what has been born meanwhile. A process in an uninterruptible wait
+#: (for a file server, say) does not end however often it is asked.
+_ROUNDS = 25
+
+
+class _Process(NamedTuple):
+    """What the process table says of a process: parent, session, birth in ticks, and its name."""
+
+    parent: int
+    session: int
+    born: int
+    name: str
+
+
+class Family:
+    """A command's processes."""
+
+    def __init__(self, leader: int) -> None:
+        """Watch the family of the session that the process `leader` leads."""
+        self.leader = leader
+        self._known: dict[int, int] = {}  # birth by pid: a number may be another's by now
+
+    def names(self) -> list[str]:
+        """Return the living members, as in `sleep (4711)`."""
+        return [f"{process.name} ({pid})" for pid, process in self._members().items()]
+
+    def is_empty(self) -> bool:
+        """Tell at little cost whether the leader's process group has ended; it has been reaped."""
+        return not _signal_group(self.leader, 0)
+
+    def end(self, grace: float = GRACE) -> list[str]:
+        """End all members: SIGTERM, and SIGKILL after `grace` seconds; return who is left."""
+        try:
+            self._send(
+                signal.SIGTERM, signal.SIGCONT
+            )  # a stopped process gets TERM when it goes on
+            self._wait(grace)
+        finally:  # also when Ctrl-C cuts the wait short
+            for _ in range(_ROUNDS):
+                if not self._send(signal.SIGKILL):
+                    break
+                time.sleep(_LOOK)
+        return self.names()
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._members() and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
+    def _send(self, *numbers: int) -> bool:
+        """Send signals to all members; tell whether there are any."""
+        members = self._members()
+        for number in numbers:
+            if not members:
+                _signal_group(self.leader, number)  # where there is no process table
+            for pid in members:
+                _signal(pid, number)
+        return bool(members)
+
+    def _members(self) -> dict[int, _Process]:
+        table = dict(_table())
+        found = {
+            pid
+            for pid, process in table.items()
+            if process.session == self.leader or self._known.get(pid) == process.born
+        }
+        while more := {p for p, process in table.items() if process.parent in found} - found:
+            found |= more
+        self._known.update({pid: table[pid].born for pid in found})
+        return {pid: table[pid] for pid in found}
+
+
+def _table() -> Iterable[tuple[int, _Process]]:
+    """Yield the living processes of this machine; nothing where there is no /proc."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return
+    for name in names:
+        if name.isdecimal() and (process := _read(name)) is not None:
+            yield int(name), process
+
+
+def _read(pid: str) -> _Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except OSError:  # it has ended
+        return None
+    # The name stands in brackets and may hold brackets and blanks; field 3 follows the last one.
+    start, end = line.index(b"("), line.rindex(b")")
+    fields = line[end + 2 :].split()
+    if fields[0] in b"ZX":
+        return None
+    name = line[start + 1 : end].decode(errors="replace")
+    return _Process(int(fields[1]), int(fields[3]), int(fields[19]), name)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):  # it has ended, or became somebody else's
+        return
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
