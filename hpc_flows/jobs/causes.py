@@ -64,7 +64,7 @@ def message(verdict: Verdict, subject: Subject) -> str:
     happened, advice = teller(verdict, subject)
     if verdict.cause in _NEVER_RAN:
         return f"{happened} {advice}".strip()
-    first = f"{happened} {_asked_and_used(verdict.status, subject)} {advice}".strip()
+    first = f"{happened} {_asked_and_used(verdict, subject)} {advice}".strip()
     return f"{first}\n{output_of(subject)}"
 
 
@@ -76,16 +76,23 @@ def output_of(subject: Subject) -> str:
     return f"The end of its output ({subject.output}):\n{tail}"
 
 
-def _asked_and_used(status: JobStatus | None, subject: Subject) -> str:
-    used = []
-    if status is not None and status.max_rss:
-        used.append(f"{format_memory(status.max_rss)} of memory")
+def _asked_and_used(verdict: Verdict, subject: Subject) -> str:
+    used = _memory_used(verdict, subject)
+    status = verdict.status
     if status is not None and status.elapsed is not None:
         seconds = round(status.elapsed)
         used.append(f"{format_walltime(seconds)} of time" if seconds else "less than a second")
-    said = " and ".join(used) or "what it used is not known"
-    asked = f"It asked for {subject.requested.describe()}"
-    return f"{asked}; {f'it used {said}' if used else said}."
+    said = f"it used {' and '.join(used)}" if used else "what it used is not known"
+    return f"It asked for {subject.requested.describe()}; {said}."
+
+
+def _memory_used(verdict: Verdict, subject: Subject) -> list[str]:
+    seen = verdict.status.max_rss if verdict.status is not None else None
+    asked = subject.requested.memory
+    if verdict.cause == "OutOfMemory" and asked and (seen or 0) < asked:
+        # Schedulers look only now and then; the kernel saw more.
+        return ["more memory than that"]
+    return [f"{format_memory(seen)} of memory"] if seen else []
 
 
 def details(verdict: Verdict, subject: Subject) -> dict[str, Any]:

@@ -45,3 +45,20 @@ def leave(status: int) -> None:
 @task(resources=SMALL)
 def crash() -> None:
     ctypes.string_at(0)
+
+
+@task(resources=SMALL)
+def fill(size: int, seconds: float = 30) -> int:
+    """Use so many bytes of memory for a while."""
+    sys.stdout.write("filling\n")
+    content = bytearray(b"x") * size
+    time.sleep(seconds)
+    return len(content)
+
+
+@task(resources=SMALL)
+def kill_when_told(word: str) -> None:
+    """Wait for a file, and then end as by `kill -9`."""
+    while not Path(word).exists():
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)

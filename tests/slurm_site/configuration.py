@@ -15,10 +15,12 @@ from typing import NamedTuple
 #: Offsets from the port base.
 _PORTS = {"mariadb": 6, "slurmctld": 17, "slurmdbd": 19}
 _FIRST_NODE = 31
+#: Distance of the port bases of sites that stand beside each other.
+_PORTS_OF_A_SITE = 40
 
 #: `sacctmgr` is slow to call (each call to 22.05's slurmdbd costs 80 ms), so all goes in at once.
 ACCOUNTS = """\
-add cluster testcluster
+add cluster {cluster}
 add qos short set Priority=100 MaxWall=01:00:00
 add qos tiny set MaxSubmitJobsPerUser=2 MaxJobsPerUser=1
 add account mylab,other Description=lab Organization=university
@@ -30,6 +32,36 @@ quit
 """
 
 
+class Variant(NamedTuple):
+    """How a site differs from the usual one.
+
+    Attributes:
+        settings: lines of slurm.conf, which stand for those of the same name.
+        cgroup: the whole of cgroup.conf.
+    """
+
+    settings: dict[str, str]
+    cgroup: str = "# no cgroups: they are not everywhere\n"
+
+
+#: Sites that tests open beside the usual one, whose munge and database they share.
+VARIANTS = {
+    # Ids run over within a test: an ended job is forgotten within half a minute.
+    "few-ids": Variant({"FirstJobId": "11", "MaxJobId": "24", "MinJobAge": "2"}),
+    # The kernel kills for memory.
+    "cgroup": Variant(
+        {"ProctrackType": "proctrack/cgroup", "TaskPlugin": "task/cgroup"},
+        "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
+        "ConstrainCores=no\nConstrainDevices=no\nAllowedRAMSpace=100\n",
+    ),
+    # slurmd looks how much each job uses, and kills for it.
+    "memory-watch": Variant(
+        {"JobAcctGatherParams": "OverMemoryKill", "JobAcctGatherFrequency": "task=1"}
+    ),
+}
+_USUAL = Variant({})
+
+
 class Layout(NamedTuple):
     """Where a site stands.
 
@@ -38,12 +70,31 @@ class Layout(NamedTuple):
         port_base: its ports are a few above this number.
         user: the plain user who submits jobs.
         other: another one, whose jobs are not ours.
+        beside: folder and port base of the site whose munge and database it shares, if any.
+        variant: one of `VARIANTS`, or an empty text.
     """
 
     folder: Path
     port_base: int = 17200
     user: str = "alice"
     other: str = "bob"
+    beside: tuple[Path, int] | None = None
+    variant: str = ""
+
+    def opened(self, variant: str) -> Layout:
+        """Return the layout of a site beside this one."""
+        number = 1 + list(VARIANTS).index(variant)
+        return self._replace(
+            folder=self.folder / "beside" / variant,
+            port_base=self.port_base + _PORTS_OF_A_SITE * number,
+            beside=(self.folder, self.port_base),
+            variant=variant,
+        )
+
+    @property
+    def cluster(self) -> str:
+        """What Slurm calls it."""
+        return f"test{self.variant.replace('-', '') or 'cluster'}"
 
     @property
     def conf(self) -> Path:
@@ -53,7 +104,8 @@ class Layout(NamedTuple):
     @property
     def socket(self) -> Path:
         """Where munge listens."""
-        return self.folder / "run" / "munge.socket"
+        folder = self.beside[0] if self.beside else self.folder
+        return folder / "run" / "munge.socket"
 
     @property
     def database_socket(self) -> Path:
@@ -63,7 +115,8 @@ class Layout(NamedTuple):
     def port(self, name: str) -> int:
         """Return the port of a daemon or node."""
         if name in _PORTS:
-            return self.port_base + _PORTS[name]
+            shared = self.beside and name != "slurmctld"
+            return (self.beside[1] if self.beside and shared else self.port_base) + _PORTS[name]
         return self.port_base + _FIRST_NODE - 1 + int(name.removeprefix("c"))
 
 
@@ -101,14 +154,17 @@ def write_all(layout: Layout) -> None:
     """Write every file of a site, with the folders, keys and owners that the daemons insist on."""
     _make_folders(layout)
     etc = layout.folder / "etc"
-    layout.conf.write_text(_slurm_conf(layout))
+    variant = VARIANTS.get(layout.variant, _USUAL)
+    layout.conf.write_text(_changed(_slurm_conf(layout), variant.settings))
     # Links to /dev/null will do for GPUs: Slurm wants character devices.
     for number in range(4):
         (layout.folder / "dev" / f"nvidia{number}").symlink_to("/dev/null")
     devices = f"{layout.folder}/dev/nvidia[0-3]"
     gres = f"AutoDetect=off\nNodeName=c4 Name=gpu Type=a100 File={devices}\n"
     (etc / "gres.conf").write_text(gres)
-    (etc / "cgroup.conf").write_text("# no cgroups: they are not everywhere\n")
+    (etc / "cgroup.conf").write_text(variant.cgroup)
+    if layout.beside:
+        return
     _write_secret(etc / "munge.key", secrets.token_bytes(1024), "root")
     password = secrets.token_urlsafe(18)
     _write_secret(etc / "db.password", password.encode(), "root")
@@ -133,10 +189,15 @@ def _write_secret(path: Path, content: bytes, owner: str) -> None:
     shutil.chown(path, owner)
 
 
+def _changed(conf: str, settings: dict[str, str]) -> str:
+    lines = [line for line in conf.splitlines() if line.partition("=")[0] not in settings]
+    return "\n".join([*(f"{name}={value}" for name, value in settings.items()), *lines, ""])
+
+
 def _slurm_conf(layout: Layout) -> str:
     folder, host = layout.folder, socket.gethostname().partition(".")[0]
     return f"""\
-ClusterName=testcluster
+ClusterName={layout.cluster}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={layout.port("slurmctld")}
 SlurmUser=slurm

@@ -1,8 +1,8 @@
 """What root does for the tests, who run as a plain user: asked for over a Unix socket.
 
 One line of JSON is asked, `{"do": "stop", "name": "slurmctld"}`, and one is answered, `{"ok": ...}`
-or `{"error": "..."}`. Nothing can be asked for but what `_DOES` lists: daemons of the site, and
-small file systems below the site's folder.
+or `{"error": "..."}`. Nothing can be asked for but what `_DOES` lists: daemons of the site, small
+file systems below the site's folder, and sites that differ from it and stand beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import socket
 import socketserver
 import struct
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slurm_site.configuration import VARIANTS
 from slurm_site.processes import SiteError
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Control:
         self.user = pwd.getpwnam(site.layout.user)
         self._lock = threading.Lock()
         self._mounts: list[Path] = []
+        self._beside: dict[str, Site] = {}
 
     def do(self, asked: dict[str, Any]) -> object:
         """Do one thing.
@@ -76,6 +79,29 @@ class Control:
         for folder in self._mounts:
             self.unmount(str(folder))
 
+    def open(self, variant: str) -> str:
+        """Bring up a site beside this one; return its slurm.conf."""
+        if variant not in VARIANTS:
+            raise SiteError(f"there is no site {variant!r}; there are {', '.join(VARIANTS)}")
+        if variant not in self._beside:
+            site = type(self.site)(self.site.layout.opened(variant))
+            self._beside[variant] = site
+            site.up()
+        return str(self._beside[variant].layout.conf)
+
+    def close(self, variant: str) -> None:
+        """Take a site down that `open` brought up."""
+        site = self._beside.pop(variant, None)
+        if site is None:
+            raise SiteError(f"the site {variant!r} was not opened")
+        site.down()
+        shutil.rmtree(site.layout.folder, ignore_errors=True)
+
+    def close_all(self) -> None:
+        """Take all of them down."""
+        for variant in list(self._beside):
+            self.close(variant)
+
 
 _DOES: dict[str, Callable[[Control, str], object]] = {
     "start": lambda control, name: control.site.start(name),
@@ -87,6 +113,8 @@ _DOES: dict[str, Callable[[Control, str], object]] = {
     "mend": lambda control, _: control.site.mend(),
     "mount": Control.mount,
     "unmount": Control.unmount,
+    "open": Control.open,
+    "close": Control.close,
 }
 
 
@@ -124,6 +152,7 @@ def serving(site: Site) -> Iterator[Path]:
     finally:
         server.shutdown()
         server.server_close()
+        server.control.close_all()
         server.control.unmount_all()
 
 

@@ -76,6 +76,19 @@ class SlurmSite:
         finally:
             self._ask("unmount", folder)
 
+    @contextmanager
+    def beside(self, variant: str) -> Iterator[Path]:
+        """Give a site that differs from the usual one while the block runs: its slurm.conf.
+
+        Args:
+            variant: one of `configuration.VARIANTS`.
+        """
+        conf = str(self._ask("open", variant))
+        try:
+            yield Path(conf)
+        finally:
+            self._ask("close", variant)
+
     def mend(self) -> None:
         """Start and wake whatever a test stopped."""
         if self._touched:

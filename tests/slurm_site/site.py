@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: In the order in which they are started.
 DAEMONS = ("munged", "mariadb", "slurmdbd", "slurmctld", *NODES)
+#: Those that a site beside another one has for itself.
+OWN_DAEMONS = ("slurmctld", *NODES)
 
 _COMMAND_SECONDS = 60
 
@@ -34,6 +36,7 @@ class Site:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.daemons = OWN_DAEMONS if layout.beside else DAEMONS
         self.programs = Programs(layout.folder)
         path = f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
         self.env = {"PATH": path, "SLURM_CONF": str(layout.conf), "LANG": "C.UTF-8"}
@@ -51,14 +54,17 @@ class Site:
         """
         self._check_ports()
         configuration.write_all(self.layout)
-        self._make_database()
-        for name in DAEMONS:
+        if self.layout.beside:
+            self._make_accounts()
+        else:
+            self._make_database()
+        for name in self.daemons:
             self.start(name)
         self.await_nodes()
 
     def down(self) -> None:
         """Stop everything that this site recorded, jobs included, in the reverse order."""
-        for name in reversed(DAEMONS):
+        for name in reversed(self.daemons):
             self.programs.stop(name)
             if name == NODES[0]:
                 # What slurmd left: its jobs are ours to end.
@@ -98,11 +104,11 @@ class Site:
 
     def status(self) -> dict[str, bool]:
         """Return which daemons live."""
-        return {name: self.programs.find(name) is not None for name in DAEMONS}
+        return {name: self.programs.find(name) is not None for name in self.daemons}
 
     def mend(self) -> None:
         """Start what was stopped and wake what hangs, so that the next test finds a whole site."""
-        for name in DAEMONS:
+        for name in self.daemons:
             program = self.programs.find(name)
             if program is None:
                 self.start(name)
@@ -138,7 +144,9 @@ class Site:
         return program
 
     def _check_ports(self) -> None:
-        for name in DAEMONS[1:]:
+        for name in self.daemons:
+            if name == "munged":
+                continue
             port = self.layout.port(name)
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -238,9 +246,12 @@ class Site:
         ready = self.layout.folder / "state" / "accounts.ready"
         if ready.exists():
             return
-        lines = configuration.ACCOUNTS.format(user=self.layout.user, other=self.layout.other)
+        lines = configuration.ACCOUNTS.format(
+            user=self.layout.user, other=self.layout.other, cluster=self.layout.cluster
+        )
         done = self._run(["sacctmgr", "-i", "-Q"], lines)
-        shown = self._run(["sacctmgr", "-n", "-P", "show", "assoc", "format=user,account"])
+        which = f"cluster={self.layout.cluster}"
+        shown = self._run(["sacctmgr", "-n", "-P", "show", "assoc", which, "format=user,account"])
         if f"{self.layout.user}|mylab" not in shown.stdout:
             raise SiteError(f"accounts cannot be made: {done.stdout}{done.stderr}{shown.stderr}")
         ready.touch()

@@ -79,7 +79,7 @@ def test_a_job_of_which_nothing_is_known_is_named_by_its_token(cause: str, clue:
     text = causes.message(verdict(cause, clue, None), subject(job="", tail=" \n"))
     first, _, rest = text.partition("\n")
     assert "hf-run-one" in first
-    assert "what it used is not known" in first
+    assert ("more memory than that" if cause == "OutOfMemory" else "is not known") in first
     assert rest == "It has left no output (/runs/r/jobs/t/out-3.log)."
 
 
@@ -88,6 +88,12 @@ def test_a_moment_is_not_called_zero_seconds() -> None:
     assert "it used less than a second." in causes.message(
         verdict("JobLost", "exit 7", short), subject()
     )
+
+
+def test_memory_that_was_seen_too_seldom_is_not_called_the_memory_used() -> None:
+    seen = JobStatus("7", "t", Phase.ENDED, "OUT_OF_MEMORY", ending=Ending.MEMORY, max_rss=3 * MIB)
+    text = causes.message(verdict("OutOfMemory", "OUT_OF_MEMORY", seen), subject())
+    assert "asked for 2 cpus, 100M, 0:05:00; it used more memory than that." in text
 
 
 def test_more_memory_is_suggested_also_to_who_had_not_asked_for_any() -> None:
