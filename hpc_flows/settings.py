@@ -145,6 +145,18 @@ SETTINGS: tuple[Setting, ...] = (
         ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     ),
     Setting("log_prints", "flag", False, "Whether print() in flows and tasks makes log records."),
+    Setting(
+        "log_output",
+        "flag",
+        True,
+        "Whether log_prints in jobs and process pools takes all output, also of compiled code.",
+    ),
+    Setting(
+        "logging_extra_loggers",
+        "text",
+        None,
+        "Other loggers, separated by commas, whose records in runs are kept and shown.",
+    ),
     Setting("task_default_retries", "integer", 0, "Retries of tasks that do not say."),
     Setting(
         "task_default_retry_delay_seconds",
@@ -248,6 +260,8 @@ class Settings:
     cluster: str | None
     log_level: str
     log_prints: bool
+    log_output: bool
+    logging_extra_loggers: str | None
     task_default_retries: int
     task_default_retry_delay_seconds: float
     flow_default_retries: int

@@ -27,7 +27,7 @@ from hpc_flows.jobs.payload import Payload, read_payload
 from hpc_flows.journal.event import shortened
 from hpc_flows.journal.folder import read_key
 from hpc_flows.journal.writer import JournalWriter
-from hpc_flows.logging import ERROR, run_log
+from hpc_flows.logging import ERROR, active_capture, run_log
 from hpc_flows.results.kept import RunResults
 from hpc_flows.states import Crashed, Failed, State, StateType
 
@@ -53,9 +53,10 @@ class Job:
         id: the scheduler's id as people write it, `351` or `351_3`.
         node: this node's name.
         began: the monotonic clock at the start.
+        environ: the environment that the scheduler started it with, which `runtime.job` reads.
     """
 
-    __slots__ = ("began", "id", "index", "node", "restart", "run_dir", "token")
+    __slots__ = ("began", "environ", "id", "index", "node", "restart", "run_dir", "token")
 
     def __init__(self, arguments: list[str], environ: dict[str, str]) -> None:
         names = [word for word in arguments if not word.startswith("--")]
@@ -63,6 +64,7 @@ class Job:
             usage = "usage: run.py RUN_DIR TOKEN [INDEX] [--retake]"
             raise PayloadError(f"{usage}; it was given {arguments}")
         self.run_dir, self.token = names[0], names[1]
+        self.environ = environ
         element = environ.get("SLURM_ARRAY_TASK_ID", "")
         self.index = int(names[2] if len(names) > 2 else element or "0")  # noqa: PLR2004 - the third word
         self.restart = int(environ.get("SLURM_RESTART_COUNT") or "0")
@@ -122,6 +124,7 @@ class JobRun(RootRun):
             data["message"] = shortened(str(state.message))
         final = state.is_final()
         if final:
+            _log_output()
             self._keep(data, run.name, state)
         run.state = state
         data["details"] = {**state.details, **facts(self.job, final=final)}
@@ -276,16 +279,43 @@ def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[A
         run.run_count = _attempts_before(job)
     context = RunContext(root, flow_run=flow_run, tags=tags, log_prints=log_prints)
     _note_termination(job, journal, payload.task_run)
+    capture = _begin_capture(context.for_task(task, run, (args, kwargs)), job)
     _collect_garbage_from_now_on()
+    try:
+        return _carry_out(context, task, run, args, kwargs)
+    finally:
+        if capture is not None:
+            capture.end()
+
+
+def _carry_out(context: RunContext, task: Any, run: TaskRun, args: Any, kwargs: Any) -> int:
+    """Run the task run to its end and return the job's exit status."""
     try:
         state = drive(run_task(task, run, args, kwargs, context))
     except ResultError as error:
-        state = _record_unkept(root, run, context.for_task(task, run, (args, kwargs)), error)
+        inner = context.for_task(task, run, (args, kwargs))
+        state = _record_unkept(context.root, run, inner, error)
     except JournalError:
         raise
     except BaseException:  # noqa: BLE001 - the engine has recorded it before it let it through
         return FAILED
     return COMPLETED if state.is_completed() else FAILED
+
+
+def _begin_capture(context: RunContext, job: Job) -> Any:
+    """Log what the task writes, also from C and Fortran; None where nobody wants that."""
+    if not context.log_prints:
+        return None
+    from hpc_flows.logging.capture import begin  # noqa: PLC0415 - few tasks want it
+
+    return begin(context, job.writer(job.restart), quiet=True)
+
+
+def _log_output() -> None:
+    """Log what the task has written so far, so that it stands before what follows."""
+    capture = active_capture()
+    if capture is not None:
+        capture.sync()
 
 
 def _record_unkept(root: JobRun, run: TaskRun, context: RunContext, error: ResultError) -> State:
@@ -360,6 +390,7 @@ def _note_termination(job: Job, journal: JournalWriter, task_run: str) -> None:
             "nodes": job.node,
         }
         try:
+            _log_output()
             journal.write("job-status", status, durable=True)
             _flush()
         finally:

@@ -32,6 +32,7 @@ _COLOURS = {
 _ROOT = "hpc_flows"
 _FLOW_RUNS = "hpc_flows.flow_runs"
 _TASK_RUNS = "hpc_flows.task_runs"
+_OUTPUT = "hpc_flows.task_runs.output"
 
 
 def level_number(name: str) -> int:
@@ -39,15 +40,16 @@ def level_number(name: str) -> int:
     return _LEVELS[name]
 
 
-def run_log(context: RunContext, level: int, message: str) -> None:
+def run_log(context: RunContext, level: int, message: str, name: str | None = None) -> None:
     """Log a message of the engine about the context's task run or, without one, its flow run.
 
-    It goes through the standard library's logger where someone has attached to that.
+    It goes through the standard library's logger where someone has attached to that. `name` is
+    the logger's, if it is not that of the context.
     """
     root = context.root
     if root is None or level < root.log_level:
         return
-    name = _FLOW_RUNS if context.task_run is None else _TASK_RUNS
+    name = name or (_FLOW_RUNS if context.task_run is None else _TASK_RUNS)
     std_logging = sys.modules.get("logging")
     if std_logging is not None and _is_customised(std_logging, name):
         _std_logger(name).log(level, message, extra={"hpc_flows_context": context})
@@ -69,11 +71,48 @@ def _is_customised(std_logging: Any, name: str) -> bool:
     return False
 
 
+#: The `Capture` of logging.capture that takes what this process writes, or None.
+_capture: Any = None
+
+
+def active_capture() -> Any:
+    """Return the `Capture` that takes what this process writes, or None."""
+    return _capture
+
+
+def set_capture(capture: Any) -> None:
+    """Have a `Capture` asked before each record, and shown each line; None for no more."""
+    global _capture  # noqa: PLW0603 - descriptors are the process's, and so is this
+    _capture = capture
+
+
+def output_log(context: RunContext, level: int, message: str, *, shown: bool) -> None:
+    """Log a line that the context's task has written to its standard output or error.
+
+    `shown` says whether to show it on the console, too.
+    """
+    if shown:
+        run_log(context, level, message, _OUTPUT)
+    elif context.root is not None:
+        context.root.journal.write("log", _record(context, _NAMES[level], _OUTPUT, message))
+
+
+def _record(context: RunContext, level: str, logger: str, message: str) -> dict[str, Any]:
+    data: dict[str, Any] = {"level": level, "message": message, "logger": logger}
+    if context.flow_run is not None:
+        data["flow_run"] = context.flow_run.id
+    if context.task_run is not None:
+        data["task_run"] = context.task_run.id
+    return data
+
+
 def _emit(context: RunContext, level: str, logger: str, message: str, when: float) -> None:
     """Write the record to the journal and to the console."""
     root, task_run, flow_run = context.root, context.task_run, context.flow_run
     if root is None:
         return
+    if _capture is not None:
+        _capture.catch_up()
     data: dict[str, Any] = {"level": level, "message": message, "logger": logger}
     if flow_run is not None:
         data["flow_run"] = flow_run.id
@@ -120,7 +159,10 @@ def print_line(colour: str, level: str, message: str, when: float) -> None:
     try:
         if level != "INFO" and _is_coloured(colour, stream):
             line = f"{_COLOURS[level]}{line[:-1]}\x1b[0m\n" if level in _COLOURS else line
-        stream.write(line)
+        if _capture is None:
+            stream.write(line)
+        else:
+            _capture.show(line)
     except (AttributeError, OSError, ValueError):
         # No console, a closed one, or one on a full disk: the journal has the record.
         return
@@ -225,6 +267,14 @@ def catch_prints() -> None:
     if builtins.print is not _print:
         _originals.append(builtins.print)
         builtins.print = _print
+
+
+def release_prints() -> None:
+    """Make `print` Python's own again."""
+    import builtins  # noqa: PLC0415 - as above
+
+    if builtins.print is _print:
+        builtins.print = _originals.pop()
 
 
 _originals: list[Any] = []
