@@ -29,6 +29,13 @@
     │   ├── ForeignRecord             what lies there was not written by this user, or was changed
     │   └── HashError (ValueError)    no key can be made of a task's inputs
     ├── TransactionError (RuntimeError)  a transaction or its lock cannot be had, or is misused
+    ├── LeaseError                    a lease's folder or file cannot be used
+    │   └── LeaseTimeout (TimeoutError)
+    ├── LimitError                    a concurrency limit cannot be made, read or changed
+    │   ├── UnknownLimit              no limit has that name
+    │   ├── ConcurrencySlotAcquisitionError  slots can never be had
+    │   ├── AcquireConcurrencySlotTimeoutError (TimeoutError)
+    │   └── SlotLost                  somebody else may have the slots that a holder still uses
     ├── ShellError (RuntimeError)     a shell command failed, or could not be started
     │   └── ShellTimeout (TimeoutError)
     ├── TransportError                a command could not be run on the machine
@@ -271,6 +278,34 @@ class HashError(ResultError, ValueError):
 
 class TransactionError(HpcFlowsError, RuntimeError):
     """A transaction, or the lock that it needs, cannot be had, or is used in a wrong way."""
+
+
+class LeaseError(HpcFlowsError):
+    """A lease's folder or file cannot be read or written."""
+
+
+class LeaseTimeout(LeaseError, TimeoutError):
+    """A lease was held by somebody else for all the time that there was to wait."""
+
+
+class LimitError(HpcFlowsError):
+    """A concurrency limit cannot be made, read or changed."""
+
+
+class UnknownLimit(LimitError):
+    """No concurrency limit has that name."""
+
+
+class ConcurrencySlotAcquisitionError(LimitError):
+    """Slots of a concurrency limit can never be had."""
+
+
+class AcquireConcurrencySlotTimeoutError(LimitError, TimeoutError):
+    """Slots of a concurrency limit were not to be had within the time."""
+
+
+class SlotLost(LimitError):
+    """A holder of slots lost them: others may have taken them meanwhile."""
 
 
 class TransportError(HpcFlowsError):
