@@ -10,14 +10,34 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpc_flows.results.kept import RemoteTraceback, RunResults, StoredResult
+    from hpc_flows.results.record import ResultRecord, ResultRecordMetadata
+    from hpc_flows.results.store import ResultStore
 
-__all__ = ["RemoteTraceback", "RunResults", "StoredResult"]
+__all__ = [
+    "RemoteTraceback",
+    "ResultRecord",
+    "ResultRecordMetadata",
+    "ResultStore",
+    "RunResults",
+    "StoredResult",
+]
 
-_HOMES = {"RemoteTraceback": "kept", "RunResults": "kept", "StoredResult": "kept"}
+_HOMES = {
+    "RemoteTraceback": "results.kept",
+    "ResultRecord": "results.record",
+    "ResultRecordMetadata": "results.record",
+    "ResultStore": "results.store",
+    "RunResults": "results.kept",
+    "StoredResult": "results.kept",
+    # Prefect's users look for them here; what is around the caller is the context's affair.
+    "get_result_store": "context.views",
+    "should_persist_result": "context.views",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(__import__(f"{__name__}.{_HOMES[name]}", fromlist=[name]), name)
+    home = f"{__name__.partition('.')[0]}.{_HOMES[name]}"
+    return getattr(__import__(home, fromlist=[name]), name)
