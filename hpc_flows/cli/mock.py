@@ -102,7 +102,10 @@ def start_mock(
     _refuse_real(cluster)
     with mock_errors():
         chosen = launcher.StartOptions(profile=Path(cluster.mock_file), **(options or {}))
-        return launcher.start(home, cluster.name, chosen), cluster
+        info = launcher.start(home, cluster.name, chosen)
+    if info.warning:
+        click.echo(info.warning, err=True)
+    return info, cluster
 
 
 def _mock_cluster(home: str, name: str | None, profile: str | None) -> Cluster:

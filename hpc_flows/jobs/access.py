@@ -10,6 +10,8 @@ from hpc_flows.exceptions import ClusterError, CommandNotFound, SchedulerUnavail
 from hpc_flows.schedulers.opening import open_scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hpc_flows.clusters import Cluster
     from hpc_flows.schedulers.base import Scheduler
 
@@ -32,11 +34,15 @@ def check_place(cluster: Cluster, environ: dict[str, str] | None = None) -> None
         )
 
 
-def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
+def reach(cluster: Cluster, warn: Callable[[str], None] | None = None) -> tuple[Cluster, Scheduler]:
     """Return the cluster, completed by what its scheduler says, and the scheduler.
 
     A cluster whose profile has a command that starts it is started first; the command leaves one
     that runs as it is.
+
+    Args:
+        cluster: the cluster.
+        warn: takes what that command says on its standard error, for the user.
 
     Raises:
         SchedulerUnavailable: it does not answer.
@@ -46,7 +52,9 @@ def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
     if cluster.start:
         # Before anything is asked: without its own commands first on PATH, a real cluster that
         # this machine has would answer for it, and get its jobs.
-        _start(cluster)
+        said = _start(cluster)
+        if said and warn is not None:
+            warn(said)
     elif cluster.partitions:
         return cluster, scheduler
     try:
@@ -61,7 +69,8 @@ def reach(cluster: Cluster) -> tuple[Cluster, Scheduler]:
         ) from error
 
 
-def _start(cluster: Cluster) -> None:
+def _start(cluster: Cluster) -> str:
+    """Start a cluster; return its command's complaints."""
     command = " ".join(cluster.start)
     try:
         done = subprocess.run(
@@ -80,3 +89,4 @@ def _start(cluster: Cluster) -> None:
             f"The scheduler of {cluster.name} cannot be started: `{command}` ended with status "
             f"{done.returncode}: {said}"
         )
+    return done.stderr.strip()

@@ -179,7 +179,7 @@ class Desk:
     def _reached(self, head: Submission) -> bool:
         """Get hold of the scheduler, the first time."""
         if self._scheduler is None:
-            self.cluster, self._scheduler = reach(self.cluster)
+            self.cluster, self._scheduler = reach(self.cluster, self._tracker.warn)
             self._collector.cluster = self.cluster
             self.asker = Asker(self.cluster, self._scheduler, self._tracker, self._tracker.warn)
             self._tracker.add_asker(self.asker)

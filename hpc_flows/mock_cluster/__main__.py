@@ -87,6 +87,8 @@ def _start(arguments: argparse.Namespace) -> int:
     )
     info = launcher.start(arguments.home, arguments.name, options)
     word = "started" if info.started else "runs already"
+    if info.warning:
+        sys.stderr.write(f"mock cluster: {info.warning}\n")
     sys.stdout.write(f"mock cluster {info.name!r} {word} (pid {info.pid}); commands: {info.bin}\n")
     return 0
 

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         return 1
 
     def ready() -> None:
-        os.write(word, b"ready")
+        os.write(word, f"ready\n{service.warning}".encode())
         os.close(word)
 
     service.serve(str(where.socket), ready)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,7 @@ class MockInfo:
         pid: the controller's process id.
         started: whether this call started it (False: it ran already).
         status: what the controller says of itself.
+        warning: what it had to say when it started, or an empty text.
     """
 
     name: str
@@ -94,6 +95,7 @@ class MockInfo:
     pid: int
     started: bool
     status: dict[str, Any] = field(default_factory=dict)
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +146,13 @@ def start(home: str | Path, name: str = "mock", options: StartOptions | None = N
         _write_settings(where, options)
         _make_socket_folder(where)
         _write_commands(where, options)
-        _launch(where)
+        warning = _launch(where)
         running = _status(where)
         if running is None:
-            message = f"the mock cluster {name!r} came up and went; see {where.log}"
-            raise MockError(message)
+            raise MockError(f"the mock cluster {name!r} came up and went: {_last_words(where)}")
         if options.faults is not None:
             ask(home, name, "faults", "replace", json.dumps(options.faults))
-        return _info(where, running, started=True)
+        return replace(_info(where, running, started=True), warning=warning)
 
 
 def status(home: str | Path, name: str = "mock") -> dict[str, Any] | None:
@@ -386,8 +387,8 @@ def _replace(path: Path, text: str, *, executable: bool = False) -> None:
     fresh.replace(path)
 
 
-def _launch(where: MockPaths) -> None:
-    """Start the controller in the background and wait for its word."""
+def _launch(where: MockPaths) -> str:
+    """Start the controller in the background, wait for its word, and return its warning."""
     ready, word = os.pipe()
     argv = [sys.executable, "-m", "hpc_flows.mock_cluster.daemon", str(where.folder), str(word)]
     source = str(Path(__file__).parents[2])
@@ -407,9 +408,21 @@ def _launch(where: MockPaths) -> None:
     os.close(word)
     with os.fdopen(ready) as pipe:
         answer = pipe.read()
-    if answer != "ready":
+    first, _, warning = answer.partition("\n")
+    if first != "ready":
         process.wait(_START_SECONDS)
-        message = f"the mock cluster did not start: {answer.strip() or f'see {where.log}'}"
+        message = f"the mock cluster did not start: {answer.strip() or _last_words(where)}"
         raise SiteError(message) if answer else MockError(message)
     # The controller outlives this process on purpose; nothing here waits for it.
     process.returncode = 0
+    return warning
+
+
+def _last_words(where: MockPaths) -> str:
+    """Return the last line of the controller's log, and where the log is."""
+    try:
+        lines = where.log.read_text("utf-8", "replace").split("\n")
+    except OSError:
+        lines = []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return f"{last} (the last line of {where.log})"

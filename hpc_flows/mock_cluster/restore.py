@@ -1,14 +1,27 @@
-"""Taking up after a restart: jobs, accounting, nodes and faults from the store."""
+"""Taking up after a restart: jobs, accounting, nodes and faults from the store.
+
+The store begins with the names of all fields that it keeps. One of another layout, which an older
+or newer version has written, is put aside, and the mock starts anew.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.mock_cluster import outages, processes
-from hpc_flows.mock_cluster.accounting import Row
+from hpc_flows.mock_cluster.accounting import Row, Step
 from hpc_flows.mock_cluster.cluster import Exit
-from hpc_flows.mock_cluster.job import PENDING, RUNNING, Job, request_from_dict, request_to_dict
+from hpc_flows.mock_cluster.job import (
+    PENDING,
+    RUNNING,
+    Allocation,
+    Job,
+    Request,
+    request_from_dict,
+    request_to_dict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +34,18 @@ def killed() -> Exit:
     return Exit(int(signal.SIGKILL))
 
 
+def layout() -> dict[str, list[str]]:
+    """Return the names of all fields that the store keeps."""
+    kept: tuple[type, ...] = (Job, Request, Allocation, Row, Step)
+    return {each.__name__: [entry.name for entry in dataclasses.fields(each)] for each in kept}
+
+
 def load(service: Service) -> None:
     """Read the store into an empty service, adopt what still runs, and set all timers anew."""
-    found = _read(service)
-    _fill(service, found)
+    rows, found = _fill_or_begin_anew(service)
     service.store.rewrite(list(_entries(service, found["posts"])))
-    for post in found["posts"]:
-        table = post["row"]
-        request = service.cluster.specs[table["spec"]]
-        service.cluster.accounting.arrive(Row.from_dict(table, request), post["due"])
+    for row, due in rows:
+        service.cluster.accounting.arrive(row, due)
     for name, state in found["nodes"].items():
         _restore_node(service, name, state)
     for job in list(service.cluster.jobs.values()):
@@ -37,8 +53,36 @@ def load(service: Service) -> None:
     service.cluster.request_pass()
 
 
-def _read(service: Service) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _fill_or_begin_anew(service: Service) -> tuple[list[tuple[Row, float]], dict[str, Any]]:
+    """Fill the service from the store; put the store aside if it cannot be read."""
+    found: dict[str, Any] = {}
+    why = "another version of hpc_flows wrote it"
+    try:
+        found = _read(service)
+        nothing = not found["jobs"] and not found["posts"]
+        if found["layout"] == layout() or nothing:
+            return _fill(service, found), found
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        why = f"it cannot be read ({type(error).__name__}: {error})"
+    kept = service.store.put_aside()
+    cluster = service.cluster
+    cluster.jobs, cluster.arrays, cluster.specs = {}, {}, {}
+    empty = _nothing()
+    for count in ("next", "generation"):
+        # Ids go on, so that jobs which still run are not taken for new ones.
+        if isinstance(found.get(count), int):
+            empty[count] = found[count]
+    cluster.next_id, cluster.generation = empty["next"], empty["generation"]
+    service.warning = (
+        f"The state of this mock cluster was put aside, since {why}; it starts with an empty "
+        f"queue and empty accounts. The old state is in {kept}."
+    )
+    return [], empty
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "layout": None,
         "next": 1,
         "generation": 0,
         "specs": {},
@@ -47,8 +91,12 @@ def _read(service: Service) -> dict[str, Any]:
         "posts": {},
         "faults": None,
     }
+
+
+def _read(service: Service) -> dict[str, Any]:
+    found = _nothing()
     for kind, data in service.store.load():
-        if kind in {"next", "generation", "faults"}:
+        if kind in {"layout", "next", "generation", "faults"}:
             found[kind] = data
         elif kind == "spec":
             found["specs"][data["id"]] = data["request"]
@@ -68,7 +116,8 @@ def _read(service: Service) -> dict[str, Any]:
     return found
 
 
-def _fill(service: Service, found: dict[str, Any]) -> None:
+def _fill(service: Service, found: dict[str, Any]) -> list[tuple[Row, float]]:
+    """Put what was read into the service; return what is on its way to accounting."""
     cluster = service.cluster
     cluster.next_id, cluster.generation = found["next"], found["generation"]
     used = {table["spec"] for table in found["jobs"].values()}
@@ -85,11 +134,16 @@ def _fill(service: Service, found: dict[str, Any]) -> None:
             cluster.arrays.setdefault(job.array_id, []).append(number)
     if found["faults"]:
         service.faults.replace(found["faults"])
+    return [
+        (Row.from_dict(post["row"], cluster.specs[post["row"]["spec"]]), post["due"])
+        for post in found["posts"]
+    ]
 
 
 def _entries(service: Service, posts: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Yield what the rewritten store holds."""
     cluster = service.cluster
+    yield "layout", layout()
     yield "next", cluster.next_id
     yield "generation", cluster.generation
     yield "faults", service.faults.to_dict()

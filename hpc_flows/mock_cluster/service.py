@@ -57,6 +57,8 @@ class Service:
         self.runner.on_start = self._interactive_started
         self.cluster.on_start = lambda job: incidents.job_started(self, job)
         self.server = Server(clock, self.answer)
+        #: What who starts it should know.
+        self.warning = ""
 
     def now(self) -> float:
         """Return seconds since 1970."""

@@ -34,6 +34,15 @@ class Store:
                     continue
                 yield kind, data
 
+    def put_aside(self) -> Path:
+        """Rename the file, so that a new one can begin; return where it is now."""
+        self.close()
+        number = 1
+        while (kept := self._path.with_suffix(f".old-{number}.jsonl")).exists():
+            number += 1
+        self._path.rename(kept)
+        return kept
+
     def rewrite(self, entries: Iterable[tuple[str, Any]]) -> None:
         """Replace the file by these entries, atomically, and open it for more."""
         self.close()

@@ -18,7 +18,7 @@ from mock_site import MockSite
 from hpc_flows import mock_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 VERBS = [sys.executable, "-m", "hpc_flows.mock_cluster"]
 
@@ -338,3 +338,83 @@ def test_the_verbs_work_together(tmp_path: Path) -> None:
     assert json.loads(run("paths").stdout)["bin"].endswith("/mock/mock/bin")
     assert "stopped" in run("stop").stdout
     assert run("status").returncode == 1
+
+
+def state_of(site: MockSite) -> Path:
+    """Return the file in which the controller keeps what it must not forget."""
+    return Path(site.info.folder, "state", "events.jsonl")
+
+
+def as_an_older_version(line: str) -> str:
+    """Return a line of the state as a version would have written it that knew fewer fields."""
+    kind, data = json.loads(line)
+    if kind == "layout":
+        return ""
+    if kind == "job":
+        del data["output_late"]
+        data["colour"] = "blue"
+    if kind == "acct":
+        del data["row"]["priority"]
+    return json.dumps([kind, data]) + "\n"
+
+
+def damaged(line: str) -> str:
+    """Return a line of the state without what everything else refers to."""
+    return "" if line.startswith('["spec"') else line
+
+
+@pytest.mark.parametrize("change", [as_an_older_version, damaged])
+def test_state_that_cannot_be_read_is_put_aside(
+    site: MockSite, change: Callable[[str], str]
+) -> None:
+    ended = site.submit("-o /dev/null --wrap 'exit 5'")
+    site.wait(ended, "FAILED")
+    site.until(lambda: site.history(ended, "State"), "FAILED")
+    held = site.submit("-H --wrap true")
+    kill_controller(site)
+    state = state_of(site)
+    old = "".join(change(line) for line in state.read_text().splitlines(keepends=True))
+    state.write_text(old)
+    info = mock_cluster.start(site.home, "m", site.options)
+    assert "The state of this mock cluster was put aside" in info.warning
+    (kept,) = state.parent.glob("events.old-*.jsonl")
+    assert str(kept) in info.warning
+    assert kept.read_text() == old
+    assert site.out("squeue -h -t all") == ""
+    # A job of before that still runs must not share its number, and so its files, with a new one.
+    assert int(site.submit("-H --wrap true")) > int(held)
+    kill_controller(site)
+    assert mock_cluster.start(site.home, "m", site.options).warning == ""
+
+
+def test_a_second_state_that_is_put_aside_leaves_the_first(site: MockSite) -> None:
+    for number in (1, 2):
+        site.submit("-H --wrap true")
+        kill_controller(site)
+        state = state_of(site)
+        lines = state.read_text().splitlines(keepends=True)
+        state.write_text("".join(map(as_an_older_version, lines)))
+        start_again(site)
+        assert len(list(state.parent.glob("events.old-*.jsonl"))) == number
+
+
+def test_who_starts_it_by_command_is_told_what_was_put_aside(site: MockSite) -> None:
+    site.submit("-H --wrap true")
+    kill_controller(site)
+    state = state_of(site)
+    state.write_text(state.read_text().replace('"restarts"', '"returns"'))
+    argv = [*VERBS, "start", "--home", str(site.home), "--name", "m"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert "put aside" in done.stderr
+    assert "'m' started" in done.stdout
+
+
+def test_a_controller_that_does_not_start_is_quoted(site: MockSite) -> None:
+    kill_controller(site)
+    state = state_of(site)
+    state.unlink()
+    state.mkdir()  # so that it cannot be opened
+    with pytest.raises(mock_cluster.MockError, match=r"IsADirectoryError.*the last line of .*log"):
+        mock_cluster.start(site.home, "m", site.options)
+    state.rmdir()
+    start_again(site)
