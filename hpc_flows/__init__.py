@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from hpc_flows.futures import allow_failure, unmapped
     from hpc_flows.logging import get_run_logger
     from hpc_flows.resources import Resources
+    from hpc_flows.shell import ShellOperation, shell_run_command
     from hpc_flows.states import State
     from hpc_flows.tasks import Task, task
 
 __all__ = [
     "Flow",
     "Resources",
+    "ShellOperation",
     "State",
     "Task",
     "__version__",
     "allow_failure",
     "flow",
     "get_run_logger",
+    "shell_run_command",
     "tags",
     "task",
     "unmapped",
@@ -36,12 +39,14 @@ __all__ = [
 _HOMES = {
     "Flow": "flows",
     "Resources": "resources",
+    "ShellOperation": "shell",
     "State": "states",
     "Task": "tasks",
     "__version__": "_version",
     "allow_failure": "futures",
     "flow": "flows",
     "get_run_logger": "logging",
+    "shell_run_command": "shell",
     "tags": "context",
     "task": "tasks",
     "unmapped": "futures",

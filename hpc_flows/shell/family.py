@@ -49,13 +49,11 @@ class Family:
         """Tell at little cost whether the leader's process group has ended; it has been reaped."""
         return not _signal_group(self.leader, 0)
 
-    def end(self, grace: float = GRACE) -> list[str]:
-        """End all members: SIGTERM, and SIGKILL after `grace` seconds; return who is left."""
+    def end(self, grace: float | None = None) -> list[str]:
+        """End all members: SIGTERM, and SIGKILL `grace` (5) seconds later; return who is left."""
         try:
-            self._send(
-                signal.SIGTERM, signal.SIGCONT
-            )  # a stopped process gets TERM when it goes on
-            self._wait(grace)
+            self._send(signal.SIGTERM, signal.SIGCONT)  # what is stopped gets TERM once it goes on
+            self._wait(GRACE if grace is None else grace)
         finally:  # also when Ctrl-C cuts the wait short
             for _ in range(_ROUNDS):
                 if not self._send(signal.SIGKILL):

@@ -143,10 +143,9 @@ class ShellOperation:
             ShellError: the script cannot be started.
         """
         process = self._started()
-        count = len(self.commands)
-        self._tell(
-            f"PID {process.pid} triggered with {count} commands running in {self.working_dir or os.getcwd()}"
-        )
+        where = self.working_dir or os.getcwd()
+        count = f"{len(self.commands)} commands"
+        self._tell(f"PID {process.pid} triggered with {count} running in {where}")
         return process
 
     async def atrigger(self) -> ShellProcess:

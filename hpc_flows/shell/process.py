@@ -213,6 +213,9 @@ class ShellProcess:
             self._trouble = error
             self._family.end(0.0)
             self._popen.wait()
+            for pipe in (self._popen.stdout, self._popen.stderr):
+                if pipe is not None:
+                    pipe.close()
         finally:
             self.script.close()
             with self._lock:
