@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import time
 from _thread import allocate_lock
 
 from hpc_flows.exceptions import UnfinishedRun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Generic
 
+    from typing_extensions import TypeVar
+
+    from hpc_flows.futures.waiting import *  # noqa: F403 - had from here, see _HOMES
+    from hpc_flows.futures.wrapped import *  # noqa: F403 - as above
     from hpc_flows.runs import TaskRun
     from hpc_flows.states import State
+
+    R = TypeVar("R", default=Any)
+else:
+
+    class Generic:
+        """Stands for typing.Generic, which costs 8 ms to import in every job."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
+    R = "R"
 
 _NOT_READY = "NotReady"
 #: Values of these types hold no futures, so that containers of them are passed over quickly.
 _PLAIN = frozenset({int, float, str, bytes, bool, complex, type(None), bytearray, range})
 
 
-class TaskFuture:
+class TaskFuture(Generic[R]):
     """The end of a task run that was handed out with `submit` or `map`.
 
     Attributes:
@@ -71,9 +87,25 @@ class TaskFuture:
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task run has ended, or for `timeout` seconds."""
         if self._final is None:
-            _wait_until([self], 1, timeout)
+            wait_until([self], 1, timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:  # noqa: FBT001, FBT002 - Prefect's signature
+    async def wait_async(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - Prefect's signature
+        """Wait as `wait` does, and let others run."""
+        if self._final is None:
+            from hpc_flows.futures.waiting import wait_in_asyncio  # noqa: PLC0415 - asyncio's only
+
+            await wait_in_asyncio(self, timeout)
+
+    async def result_async(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - Prefect's signature
+        raise_on_failure: bool = True,  # noqa: FBT001, FBT002 - as above
+    ) -> R:
+        """Return what `result` returns, and let others run meanwhile."""
+        await self.wait_async(timeout)
+        return self._result(timeout, raise_on_failure)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:  # noqa: FBT001, FBT002 - Prefect's signature
         """Return the task's value, waiting for it, or raise what ended the task.
 
         Args:
@@ -84,18 +116,37 @@ class TaskFuture:
             TimeoutError: the task run has not ended in time.
         """
         self.wait(timeout)
+        return self._result(timeout, raise_on_failure)
+
+    def _result(self, timeout: float | None, raise_on_failure: bool) -> R:  # noqa: FBT001 - internal
         if self._final is None:
-            msg = (
-                f"Task run {self.name!r} did not end within {timeout} s; it is in state "
-                f"{self.state!r}. Give a longer timeout, or none."
-            )
-            raise TimeoutError(msg)
-        return value_of(self._final, raise_on_failure=raise_on_failure)
+            raise self._too_late(timeout)
+        value: R = value_of(self._final, raise_on_failure=raise_on_failure)
+        return value
+
+    def result_handle(self, timeout: float | None = None) -> Any:
+        """Wait, and return a handle of the result's file, to read parts without loading it all.
+
+        Raises:
+            TimeoutError: the task run has not ended within `timeout` seconds.
+            MissingResult: the result is in no file.
+        """
+        self.wait(timeout)
+        if self._final is None:
+            raise self._too_late(timeout)
+        return self._final.result_handle()
+
+    def _too_late(self, timeout: float | None) -> TimeoutError:
+        return TimeoutError(
+            f"Task run {self.name!r} did not end within {timeout} s; it is in state "
+            f"{self.state!r}. Give a longer timeout, or none."
+        )
 
     def add_done_callback(self, fn: Callable[[TaskFuture], None]) -> None:
         """Call `fn(future)` once the task run has ended, at once if it has.
 
-        It is called in the thread that ends the run, and must neither raise nor block.
+        It is called in the thread that ends the run, and must not block. What it raises is
+        written to the log.
         """
         with self._lock:
             if self._final is None:
@@ -122,13 +173,28 @@ class TaskFuture:
             self._final = state
             callbacks, self._callbacks = self._callbacks, []
         self.task_run.state = state
-        for fn in callbacks:
-            fn(self)
+        if callbacks:
+            self._call(callbacks)
         return True
+
+    def _call(self, callbacks: list[Callable[[TaskFuture], None]]) -> None:
+        """Call back all who asked for it, whatever some of them raise."""
+        interrupt = None
+        for fn in callbacks:
+            try:
+                fn(self)
+            except Exception:
+                import logging  # noqa: PLC0415 - only when it went wrong
+
+                told = "A callback of task run %r raised:"
+                logging.getLogger("hpc_flows.futures").exception(told, self.name)
+            except BaseException as error:  # noqa: BLE001 - the others are to be called all the same
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
 
 PrefectFuture = TaskFuture
-PrefectConcurrentFuture = TaskFuture
 
 
 def value_of(state: State, *, raise_on_failure: bool = True) -> Any:
@@ -137,7 +203,7 @@ def value_of(state: State, *, raise_on_failure: bool = True) -> Any:
         if raise_on_failure:
             raise state.data
         return state.data
-    return state.result(raise_on_failure)
+    return state.get(raise_on_failure)
 
 
 def has_ended(state: State) -> bool:
@@ -150,99 +216,87 @@ class TaskFutureList(list[TaskFuture]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until all have ended, or for `timeout` seconds."""
-        wait(self, timeout)
+        check_timeout(timeout)
+        wait_until(self, len(self), timeout)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - Prefect's signature
         """Return the values in order, waiting for all.
 
+        The first failure is raised at once, whatever the others do.
+
         Raises:
             TimeoutError: not all have ended within `timeout` seconds.
-            BaseException: what ended the first that failed, in order.
+            BaseException: what ended the one that failed.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        values = []
-        for future in self:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            values.append(future.result(left, raise_on_failure))
-        return values
+        check_timeout(timeout)
+        pending = [future for future in self if not future.done()]
+        failed = raise_on_failure and any(_has_failed(future) for future in self)
+        if pending and not failed:
+            wait_until(pending, len(pending), timeout, until_failure=raise_on_failure)
+        if raise_on_failure:
+            for future in self:
+                if _has_failed(future):
+                    future.result()
+        if not all(future.done() for future in self):
+            msg = (
+                f"Timed out waiting for all futures to complete within {timeout} seconds: "
+                f"{sum(not future.done() for future in self)} of {len(self)} are unfinished."
+            )
+            raise TimeoutError(msg)
+        return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
 
 PrefectFutureList = TaskFutureList
 
 
-class DoneAndNotDoneFutures(tuple[set[TaskFuture], set[TaskFuture]]):
-    """What `wait` returns: the futures that have ended and those that have not."""
-
-    __slots__ = ()
-
-    @property
-    def done(self) -> set[TaskFuture]:
-        """The futures whose task runs have ended."""
-        return self[0]
-
-    @property
-    def not_done(self) -> set[TaskFuture]:
-        """The futures whose task runs have not ended."""
-        return self[1]
-
-
-def wait(futures: Iterable[TaskFuture], timeout: float | None = None) -> DoneAndNotDoneFutures:
-    """Wait until all futures have ended, or for `timeout` seconds, and sort them."""
-    futures = list(futures)
-    _wait_until(futures, len(futures), timeout)
-    done = {future for future in futures if future.done()}
-    return DoneAndNotDoneFutures((done, set(futures) - done))
-
-
-def as_completed(
-    futures: Iterable[TaskFuture], timeout: float | None = None
-) -> Iterator[TaskFuture]:
-    """Yield futures as they end.
+def check_timeout(timeout: float | None) -> None:
+    """Refuse to wait for less than no time.
 
     Raises:
-        TimeoutError: some have not ended within `timeout` seconds.
+        ValueError: `timeout` is negative.
     """
-    left = set(futures)
-    total = len(left)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while left:
-        done = [future for future in left if future.done()]
-        left.difference_update(done)
-        yield from done
-        if done:
-            continue
-        pause = None if deadline is None else deadline - time.monotonic()
-        if pause is not None and pause <= 0:
-            msg = f"{len(left)} of {total} futures did not end within {timeout} s."
-            raise TimeoutError(msg)
-        _wait_until(list(left), 1, pause)
+    if timeout is not None and timeout < 0:
+        msg = f"'timeout' must be a non-negative number of seconds, not {timeout!r}."
+        raise ValueError(msg)
+
+
+def _has_failed(future: TaskFuture) -> bool:
+    return future.done() and not future.state.is_completed()
 
 
 class _Countdown:
-    """Opens a gate once a number of futures have ended."""
+    """Opens a gate once a number of futures have ended, or one of them has failed."""
 
-    __slots__ = ("gate", "left", "lock")
+    __slots__ = ("gate", "left", "lock", "until_failure")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, until_failure: bool) -> None:
         self.left = count
+        self.until_failure = until_failure
         self.lock = allocate_lock()
         self.gate = allocate_lock()
         self.gate.acquire()
 
-    def __call__(self, _: TaskFuture) -> None:
+    def __call__(self, future: TaskFuture) -> None:
+        failed = self.until_failure and not future.state.is_completed()
         with self.lock:
             self.left -= 1
-            if self.left == 0:
+            if (failed or self.left <= 0) and self.gate.locked():
                 self.gate.release()
 
 
-def _wait_until(futures: Sequence[TaskFuture], count: int, timeout: float | None) -> None:
-    """Wait until `count` of the futures have ended, or for `timeout` seconds."""
+def wait_until(
+    futures: Sequence[TaskFuture],
+    count: int,
+    timeout: float | None,
+    *,
+    until_failure: bool = False,
+) -> None:
+    """Wait until `count` of the futures have ended, one has failed, or for `timeout` seconds."""
     pending = [future for future in futures if not future.done()]
     count -= len(futures) - len(pending)
     if count <= 0:
         return
-    countdown = _Countdown(count)
+    countdown = _Countdown(count, until_failure=until_failure)
     on_wait = pending[0].on_wait  # futures of one flow run share it
     resume = on_wait() if on_wait is not None else None
     try:
@@ -400,3 +454,27 @@ def _refilled(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]
 def unfinished(future: TaskFuture) -> UnfinishedRun:
     """Return the error for asking a future for what it has only at its end."""
     return UnfinishedRun(f"Task run {future.name!r} is in state {future.state!r}.")
+
+
+#: Names that are had from here, and the modules that they are loaded from when first used.
+_HOMES = {
+    "DoneAndNotDoneFutures": "waiting",
+    "PrefectConcurrentFuture": "wrapped",
+    "PrefectWrappedFuture": "wrapped",
+    "as_completed": "waiting",
+    "resolve_futures_to_results": "waiting",
+    "resolve_futures_to_states": "waiting",
+    "wait": "waiting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+
+        hint = close_match(name, [*globals(), *_HOMES])
+        msg = f"module {__name__!r} has no attribute {name!r}.{hint}"
+        raise AttributeError(msg)
+    value = getattr(__import__(f"{__name__}.{_HOMES[name]}", fromlist=[name]), name)
+    globals()[name] = value
+    return value
