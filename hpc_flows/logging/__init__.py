@@ -289,3 +289,25 @@ def _print(*values: Any, **options: Any) -> None:
     separator = options.get("sep")
     text = (" " if separator is None else separator).join(map(str, values))
     run_log(context, INFO, text)
+
+
+#: Names that live in other modules of this folder, which few programs need.
+_HOMES = {
+    "capture_output": "children",
+    "disable_logger": "loggers",
+    "disable_run_logger": "loggers",
+    "flow_run_logger": "loggers",
+    "task_run_logger": "loggers",
+    "LogEavesdropper": "loggers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        module = __import__(f"hpc_flows.logging.{_HOMES[name]}", fromlist=[name])
+        return getattr(module, name)
+    from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+
+    hint = close_match(name, (*_HOMES, "get_logger", "get_run_logger"))
+    msg = f"hpc_flows.logging has no attribute {name!r}.{hint}"
+    raise AttributeError(msg)

@@ -68,13 +68,18 @@ class Lines:
 
 
 class Allowance:
-    """How much a task may still log: a bucket that fills with time."""
+    """How much a task may still log: a bucket that fills with time.
 
-    __slots__ = ("_burst", "_left", "_rate", "_seen")
+    Once empty it gives nothing until an eighth of it is there again, so that a flood leaves a few
+    long gaps and not many short ones.
+    """
+
+    __slots__ = ("_burst", "_least", "_left", "_rate", "_seen")
 
     def __init__(self, burst: float = BURST, rate: float = RATE) -> None:
         self._burst = self._left = float(burst)
         self._rate = rate
+        self._least = 0.0
         self._seen = monotonic()
 
     def take(self, text: str) -> bool:
@@ -83,7 +88,9 @@ class Allowance:
         self._left = min(self._burst, self._left + (now - self._seen) * self._rate)
         self._seen = now
         cost = len(text) + _RECORD
-        if self._left < cost:
+        if self._left < max(cost, self._least):
+            self._least = self._burst / 8
             return False
+        self._least = 0.0
         self._left -= cost
         return True
