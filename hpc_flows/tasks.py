@@ -17,6 +17,7 @@ from hpc_flows.engine.options import (
 from hpc_flows.engine.parameters import bind, run_name
 from hpc_flows.engine.retries import check_jitter, exponential_backoff
 from hpc_flows.engine.task_engine import await_call, run_task, run_waiting_task
+from hpc_flows.exceptions import OptionValueError
 from hpc_flows.futures import (
     TaskFuture,
     TaskFutureList,
@@ -223,6 +224,8 @@ class Task(Definition[P, R]):
         Raises:
             BaseException: what ended the run.
         """
+        if self.isgenerator:
+            return self._yielding(args, kwargs, wait_for, return_state=return_state)
         if self.isasync:
             return self._later(args, kwargs, wait_for, return_state=return_state)
         state = drive(self._steps(args, kwargs, wait_for))
@@ -235,6 +238,31 @@ class Task(Definition[P, R]):
     ) -> Any:
         state = await adrive(self._steps(args, kwargs, wait_for))
         return state if return_state else value_of(state)
+
+    def _yielding(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any, *, return_state: bool
+    ) -> Any:
+        """Return a generator that runs the task as its values are asked for."""
+        from hpc_flows.engine.generators import astream, stream  # noqa: PLC0415 - few tasks yield
+
+        if return_state:
+            msg = (
+                f"The return_type for a generator task must be 'result': {self._owner} yields "
+                f"values while it runs, and has no state before. submit(return_state=True) has one."
+            )
+            raise OptionValueError(msg)
+        bind(self.fn, args, kwargs)
+        return (astream if self.isasync else stream)(self._turns(args, kwargs, wait_for))
+
+    def _turns(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
+        """Run a call that yields in the context of whoever asks for the first value."""
+        from hpc_flows.engine.generators import emitted  # noqa: PLC0415 - as above
+
+        context = current()
+        if context is not None and context.root is not None:
+            return (yield from self._steps_in(context, args, kwargs, wait_for, emitted))
+        with standing_alone(self.name) as context:
+            return (yield from self._steps_in(context, args, kwargs, wait_for, emitted))
 
     def submit(
         self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
@@ -295,26 +323,48 @@ class Task(Definition[P, R]):
         context = current()
         if context is None or context.root is None:
             return self._steps_outside(args, kwargs, wait_for)
+        return self._steps_in(context, args, kwargs, wait_for)
+
+    def _steps_in(
+        self,
+        context: RunContext,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait_for: Any,
+        elsewhere: Callable[[RunContext], Any] | None = None,
+    ) -> Steps:
         bound = bind(self.fn, args, kwargs)
         plain = is_plain(args) and (not kwargs or is_plain(kwargs.values()))
         if plain and not wait_for and self.resources is None:
-            return run_task(self, self._new_run(context, bound), args, kwargs, context)
+            return run_task(self, self._new_run(context, bound), args, kwargs, context, elsewhere)
         reserve = None
         if self.resources is not None and not context.root.in_job:
             dispatch = with_dispatch(context)
             if dispatch.takes(self):
-                return await_call(self._hand_out([(args, kwargs)], wait_for)[0])
+                return self._steps_handed_out(context, args, kwargs, wait_for)
             dispatch.check(self)
             reserve = lambda: dispatch.hold(self)  # noqa: E731 - short, and used once
         waited = as_waited(wait_for)
         run = self._new_run(context, bound, find_futures((args, kwargs, waited)))
-        return run_waiting_task(self, run, args, kwargs, context, waited, reserve)
+        return run_waiting_task(self, run, args, kwargs, context, waited, reserve, elsewhere)
+
+    def _steps_handed_out(
+        self, context: RunContext, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
+    ) -> Steps:
+        """Wait for a direct call that runs on a cluster."""
+        bound = bind(self.fn, args, kwargs)
+        futures = self._hand_out_in(context, [(args, kwargs)], [bound], wait_for, mapped=False)
+        steps = await_call(futures[0])
+        if not self.isgenerator:
+            return steps
+        from hpc_flows.engine.generators import emitted_at_end  # noqa: PLC0415 - as above
+
+        return emitted_at_end(steps)
 
     def _steps_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
         """Run a direct call that is part of no flow run: it gets a run directory of its own."""
         with standing_alone(self.name) as context, entered(context):
-            steps = self._steps(args, kwargs, wait_for)
-            return (yield from steps)
+            return (yield from self._steps_in(context, args, kwargs, wait_for))
 
     def _hand_out(
         self,

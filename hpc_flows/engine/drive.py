@@ -13,7 +13,7 @@ from hpc_flows.context import _current, entered, give_way
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from typing import Any
+    from typing import Any, ClassVar
 
     from hpc_flows.context import RunContext
 
@@ -68,7 +68,14 @@ class Call:
     def _run_in_loop(self, *args: Any, **kwargs: Any) -> Any:
         import asyncio  # noqa: PLC0415 - only tasks that are coroutine functions need it
 
-        return asyncio.run(self.fn(*args, **kwargs))
+        def run() -> Any:
+            return asyncio.run(self.fn(*args, **kwargs))
+
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 - get_running_loop without raising
+            return run()
+        from hpc_flows.engine.timeouts import call_aside  # noqa: PLC0415 - in notebooks
+
+        return call_aside(run, (), {})
 
     async def aperform(self) -> Any:
         """Call it, await it if need be, and return its value."""
@@ -102,7 +109,8 @@ class Sleep:
         """Sleep, and let others run."""
         import asyncio  # noqa: PLC0415 - loaded already: it is running
 
-        await asyncio.sleep(self.seconds)
+        with _Away():
+            await asyncio.sleep(self.seconds)
 
 
 class Wait:
@@ -131,10 +139,41 @@ class Wait:
             for future in self.futures:
                 await _ended(future)
 
-        try:
-            await asyncio.wait_for(all_ended(), self.timeout)
-        except TimeoutError:
+        with _Away():
+            try:
+                await asyncio.wait_for(all_ended(), self.timeout)
+            except TimeoutError:
+                return
+
+
+class _Away:
+    """Gives back the places of the task that waits in asyncio, for a `with` block.
+
+    One task may wait for several things at once in asyncio; its places are given back for the
+    first of them and taken again after the last.
+    """
+
+    _waiting: ClassVar[dict[int, int]] = {}
+
+    def __enter__(self) -> None:
+        context = _current.get()
+        self._slots = () if context is None else context.slots
+        self._key = id(self._slots)
+        if not self._slots:
             return
+        self._waiting[self._key] = self._waiting.get(self._key, 0) + 1
+        if self._waiting[self._key] == 1:
+            for slot in self._slots:
+                slot.pause()
+
+    def __exit__(self, *_: object) -> None:
+        if not self._slots:
+            return
+        self._waiting[self._key] -= 1
+        if not self._waiting[self._key]:
+            del self._waiting[self._key]
+            for slot in self._slots:
+                slot.resume()
 
 
 async def _ended(future: Any) -> None:
@@ -145,7 +184,10 @@ async def _ended(future: Any) -> None:
     ended = asyncio.Event()
 
     def tell(_: object) -> None:
-        loop.call_soon_threadsafe(ended.set)
+        try:
+            loop.call_soon_threadsafe(ended.set)
+        except RuntimeError:  # the loop was closed: whoever waited was interrupted
+            return
 
     future.add_done_callback(tell)
     await ended.wait()

@@ -55,7 +55,7 @@ def run_task(
     args: Sequence[Any],
     kwargs: dict[str, Any],
     context: RunContext,
-    elsewhere: Callable[[RunContext], Op] | None = None,
+    elsewhere: Callable[[RunContext], Op | Steps] | None = None,
 ) -> Steps:
     """Run a task whose arguments are values, with its retries; return its final state.
 
@@ -66,7 +66,7 @@ def run_task(
         kwargs: the arguments by name.
         context: what surrounds the run; its `root` journals the states.
         elsewhere: returns the operation that calls the function of a context's task, for runners
-            that do it in another process; it keeps the time limit.
+            that do it in another process, or the steps that do; it keeps the time limit.
 
     Raises:
         BaseException: what is no failure of the task, such as KeyboardInterrupt, after the run
@@ -77,33 +77,31 @@ def run_task(
         catch_prints()
     # A job's own run has nobody above it to wait for what it submits; the runs in it have it.
     is_job = inner.root.in_job and context.task_run is None and context.flow is None
-    if task.recall or _is_within_transaction(inner):
+    looks = task.recall or inner.transaction is not None or inner.keeping
+    # Values that are handed over one by one are no result that could be kept.
+    if looks and not getattr(elsewhere, "is_lazy", False):
         from hpc_flows.engine.recall import recalled  # noqa: PLC0415 - few tasks need it
 
         attempts = lambda: _attempts(task, run, inner, elsewhere, is_job=is_job)  # noqa: E731
-        return recalled(task, run, inner, attempts)
+        kept: Steps = recalled(task, run, inner, attempts)
+        return kept
     return _attempts(task, run, inner, elsewhere, is_job=is_job)
-
-
-def _is_within_transaction(context: RunContext) -> bool:
-    """Tell whether results are kept because of what is around the task."""
-    return context.transaction is not None or context.keeping
 
 
 def _attempts(
     task: Any,
     run: TaskRun,
     context: RunContext,
-    elsewhere: Callable[[RunContext], Op] | None,
+    elsewhere: Callable[[RunContext], Op | Steps] | None,
     *,
     is_job: bool,
 ) -> Steps:
     """Call the task's function until it completes or its retries are exhausted."""
     root: Any = context.root
-    if run.state is not None and has_ended(run.state):
-        return run.state  # it was cancelled before it could begin
     retry = 0
     while True:
+        if run.state is not None and has_ended(run.state):
+            return run.state  # it was cancelled before it could begin
         run.run_count += 1
         begun = Retrying() if retry else Running()
         root.record("task", run, begun)
@@ -125,7 +123,7 @@ def _attempt(
     run: TaskRun,
     context: RunContext,
     begun: State,
-    elsewhere: Callable[[RunContext], Op] | None,
+    elsewhere: Callable[[RunContext], Op | Steps] | None,
     *,
     everything: bool,
 ) -> Steps:
@@ -138,9 +136,10 @@ def _attempt(
     try:
         if elsewhere is None:
             args, kwargs = context.arguments
-            value = yield Call(task.fn, args, kwargs, context, task.timeout_seconds, task.isasync)
+            value = yield Call(task.body, args, kwargs, context, task.timeout_seconds, task.isasync)
         else:
-            value = yield elsewhere(context)
+            made: Any = elsewhere(context)
+            value = (yield from made) if type(made) is _GENERATOR else (yield made)
         if everything or type(value) not in _SIMPLE:
             value = yield from settled(value, context, everything=everything)
         return value if isinstance(value, State) else Completed(data=value)
@@ -152,6 +151,7 @@ def _attempt(
         raise
 
 
+_GENERATOR = type(_attempt(None, *[None] * 4, everything=False))  # type: ignore[arg-type]
 #: Values of these types are neither states nor hold futures.
 _SIMPLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
 
@@ -162,6 +162,11 @@ def settled(value: Any, context: RunContext, *, everything: bool) -> Steps:
     The flow run waits for what its tasks submit. Where there is no flow run, in jobs and worker
     processes, `everything` says that the task does.
     """
+    if type(value) is _GENERATOR:
+        from hpc_flows.engine.generators import is_stream  # noqa: PLC0415 - few return one
+
+        if is_stream(value):  # a run in this one must not outlive it
+            value = yield Call(list, (value,), {}, context)
     futures = find_futures(value)
     if futures:
         yield Wait(futures)
@@ -282,11 +287,13 @@ def run_waiting_task(
     context: RunContext,
     wait_for: Sequence[Any],
     reserve: Callable[[], Any] | None = None,
+    elsewhere: Callable[[RunContext], Op | Steps] | None = None,
 ) -> Steps:
     """Run a task that waits for futures, and for a place on this machine; return its last state.
 
     The arguments, which may hold futures, are those of `run_task`; `wait_for` holds more futures.
-    `reserve` returns a reservation of this machine, or is None where there is no need of one.
+    `reserve` returns a reservation of this machine, or is None where there is no need of one, and
+    `elsewhere` is that of `run_task`.
     """
     yield Wait(find_futures((args, kwargs, wait_for)))
     try:
@@ -294,13 +301,13 @@ def run_waiting_task(
     except UpstreamTaskError as error:
         return not_ready(task, run, context, error)
     if reserve is None:
-        return (yield from run_task(task, run, args, kwargs, context))
+        return (yield from run_task(task, run, args, kwargs, context, elsewhere))
     reservation = reserve()
     try:
         yield Wait([reservation])
         inner = context.copy()
         inner.slots = (*inner.slots, reservation)
-        return (yield from run_task(task, run, args, kwargs, inner))
+        return (yield from run_task(task, run, args, kwargs, inner, elsewhere))
     finally:
         reservation.release()
 

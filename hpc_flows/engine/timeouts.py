@@ -120,10 +120,29 @@ class _SideCall:
 def _in_side_thread(
     seconds: float, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Any:
+    return call_aside(fn, args, kwargs, seconds)
+
+
+def call_aside(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    seconds: float | None = None,
+) -> Any:
+    """Return `fn(*args, **kwargs)`, called in a thread of its own that sees the caller's context.
+
+    Raises:
+        DeadlineReached: it took longer than `seconds`, and was stopped.
+    """
     call = _SideCall()
     # The low-level function, because the interpreter's exit waits for no such thread.
     start_new_thread(copy_context().run, (call.run, fn, args, kwargs))
-    if not call.ended.acquire(True, seconds):
+    try:
+        ended = call.ended.acquire(True, -1 if seconds is None else seconds)
+    except BaseException:  # Ctrl-C, or a time limit of the main thread
+        call.stop()
+        raise
+    if not ended:
         call.stop()
         raise DeadlineReached(seconds)
     if call.error is not None:

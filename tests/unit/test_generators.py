@@ -1,0 +1,259 @@
+"""Tasks that are generator functions: values arrive one by one, or as a list when submitted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hpc_flows import flow, tags, task
+from hpc_flows.exceptions import OptionValueError, ParameterBindError
+from hpc_flows.journal.reader import read_run
+from hpc_flows.runtime import task_run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+    from pathlib import Path
+
+
+def _states(home: Path) -> list[str]:
+    """Return the names of the states of all task runs of the test, in order."""
+    return [
+        event.data["name"]
+        for folder in sorted((home / "runs").iterdir())
+        for event in read_run(str(folder))
+        if event.kind == "state" and event.data["subject"] == "task"
+    ]
+
+
+@task
+def count(n: int) -> Generator[int, None, str]:
+    yield from range(n)
+    return "end"
+
+
+@task
+async def acount(n: int) -> AsyncGenerator[int, None]:
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+
+
+def test_values_are_made_as_they_are_asked_for(home: Path) -> None:
+    made = []
+
+    @task
+    def numbers() -> Generator[int, None, None]:
+        for i in range(3):
+            made.append(i)
+            yield i
+
+    values = numbers()
+    assert (made, list((home / "runs").glob("*"))) == ([], [])
+    assert next(values) == 0
+    assert (made, _states(home)) == ([0], ["Running"])
+    assert list(values) == [1, 2]
+    assert _states(home) == ["Running", "Completed"]
+
+
+def test_a_generators_return_value_comes_with_its_end() -> None:
+    values = count(1)
+    assert next(values) == 0
+    with pytest.raises(StopIteration) as end:
+        next(values)
+    assert end.value.value == "end"
+
+
+def test_an_async_generator_that_is_left_early_has_completed(home: Path) -> None:
+    async def main() -> None:
+        async for _ in acount(3):
+            break
+
+    asyncio.run(main())
+    assert _states(home) == ["Running", "Completed"]
+
+
+def test_a_submitted_generator_gives_a_list() -> None:
+    @flow
+    def main() -> Any:
+        return count.submit(2).result(), acount.submit(2).result(), count.map([1, 2]).result()
+
+    assert main() == ([0, 1], [0, 1], [[0], [0, 1]])
+    assert count.submit(2, return_state=True).result() == [0, 1]
+
+
+def test_an_async_generator_is_iterated_over_with_async_for(home: Path) -> None:
+    async def main() -> list[int]:
+        return [value async for value in acount(3)]
+
+    assert asyncio.run(main()) == [0, 1, 2]
+    assert _states(home) == ["Running", "Completed"]
+
+
+def test_a_generator_in_a_flow_belongs_to_it() -> None:
+    @flow
+    def main() -> Any:
+        return [value + later for value in count(3) for later in count(1)]
+
+    assert main() == [0, 1, 2]
+
+
+def test_a_failed_generator_begins_again_when_it_has_retries(home: Path) -> None:
+    @task(retries=1)
+    def numbers() -> Generator[int, None, None]:
+        yield 1
+        yield 2
+        raise ValueError("xyz")
+
+    values = numbers()
+    assert [next(values) for _ in range(4)] == [1, 2, 1, 2]
+    with pytest.raises(ValueError, match="xyz"):
+        next(values)
+    assert _states(home) == ["Running", "AwaitingRetry", "Retrying", "Failed"]
+
+
+def test_a_failed_async_generator_raises_what_it_failed_with() -> None:
+    @task
+    async def numbers() -> AsyncGenerator[int, None]:
+        yield 1
+        raise ValueError("xyz")
+
+    async def main() -> None:
+        values = numbers()
+        assert await anext(values) == 1
+        with pytest.raises(ValueError, match="xyz"):
+            await anext(values)
+
+    asyncio.run(main())
+
+
+def test_a_generator_that_is_left_early_is_closed_and_has_completed(home: Path) -> None:
+    closed = []
+
+    @task
+    def numbers() -> Generator[int, None, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    values = numbers()
+    assert next(values) == 1
+    values.close()
+    assert closed == [True]
+    assert _states(home) == ["Running", "Completed"]
+
+
+def test_what_the_caller_sends_and_throws_reaches_the_generator() -> None:
+    @task
+    def echo() -> Generator[Any, Any, None]:
+        got = yield "first"
+        try:
+            yield got
+        except KeyError as error:
+            yield repr(error)
+
+    values = echo()
+    assert next(values) == "first"
+    assert values.send("sent") == "sent"
+    assert values.throw(KeyError("thrown")) == "KeyError('thrown')"
+
+
+def test_the_callers_own_time_is_no_part_of_a_generators_time_limit() -> None:
+    @task(timeout_seconds=0.5)
+    def numbers() -> Generator[int, None, None]:
+        yield 1
+        yield 2
+        time.sleep(60)
+        yield 3
+
+    values = numbers()
+    for expected in (1, 2):
+        assert next(values) == expected
+        time.sleep(0.4)
+    with pytest.raises(TimeoutError):
+        next(values)
+
+
+def test_an_async_generators_time_is_limited() -> None:
+    @task(timeout_seconds=0.2)
+    async def numbers() -> AsyncGenerator[int, None]:
+        yield 1
+        await asyncio.sleep(60)
+        yield 2
+
+    async def main() -> None:
+        values = numbers()
+        assert await anext(values) == 1
+        with pytest.raises(TimeoutError):
+            await anext(values)
+
+    asyncio.run(main())
+
+
+def test_a_generator_runs_in_its_own_context_and_its_caller_in_theirs() -> None:
+    @task
+    def numbers() -> Generator[Any, None, None]:
+        with tags("inside"):
+            yield task_run.name, inner.submit().task_run.tags
+            yield task_run.name, inner.submit().task_run.tags
+
+    @task
+    def inner() -> None:
+        pass
+
+    @flow
+    def main() -> None:
+        for name, inside in numbers():
+            assert name.startswith("numbers-")
+            assert inside == ("inside",)
+            assert task_run.name is None
+            assert inner.submit().task_run.tags == ()
+
+    main()
+
+
+def test_a_task_that_returns_the_call_of_a_generator_gives_its_list() -> None:
+    @task
+    def outer() -> Any:
+        return count(3)
+
+    assert outer() == [0, 1, 2]
+
+
+def test_a_generator_has_no_state_before_it_has_run() -> None:
+    with pytest.raises(OptionValueError, match="return_type for a generator task must be 'result'"):
+        count(1, return_state=True)
+
+
+def test_a_wrong_call_of_a_generator_is_told_before_the_first_value() -> None:
+    with pytest.raises(ParameterBindError, match="missing required argument: n"):
+        count()
+
+
+def test_a_generator_waits_for_futures_among_its_arguments() -> None:
+    @task
+    def size() -> int:
+        return 2
+
+    @flow
+    def main() -> Any:
+        return list(count(size.submit()))
+
+    assert main() == [0, 1]
+
+
+def test_a_generator_may_have_resources_and_be_a_method() -> None:
+    class Model:
+        @task(resources={"cpus": 1})
+        def letters(self, text: str) -> Generator[str, None, None]:
+            yield from text
+
+    @flow
+    def main() -> Any:
+        return list(Model().letters("ab"))
+
+    assert main() == ["a", "b"]
