@@ -167,16 +167,16 @@ def test_a_job_that_is_asked_to_end_logs_the_rest_first() -> None:
 def test_a_flood_is_cut_and_the_log_says_where_all_of_it_is() -> None:
     job = Job(capture_tasks.floods, 200_000)
     job.run()
-    *lines, end, _ = job.messages()
+    lines = job.messages()
     warnings = [line for line in lines if "too fast" in line]
-    numbers = [int(line) for line in lines if "too fast" not in line]
+    numbers = [int(line) for line in lines if line.isdecimal()]
     assert numbers == sorted(set(numbers))
     assert 1000 < len(numbers) < 100_000
     lost = sum(int(warning.partition(" ")[0]) for warning in warnings)
     assert len(numbers) + lost == 200_000
     for warning in warnings:
         assert warning.endswith(f"came too fast to be logged; all of it is in {job.out}.")
-    assert end == "end"
+    assert "end" in lines
     assert job.out.read_text().count("\n") > 200_000
 
 
