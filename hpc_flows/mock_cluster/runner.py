@@ -29,6 +29,8 @@ _OOM_NOTICE = (
 _WATCH_SHARE = 1 / 40
 #: KiB by which a forked child's high-water mark may exceed the controller's own.
 _FORK_SLACK = 4096
+#: Seconds until it is looked again whether a job has processes.
+_NOT_YET = 0.05
 
 
 class ProcessRunner:
@@ -135,9 +137,18 @@ class ProcessRunner:
             node = next(iter(job.nodes), "")
             text = f"*** JOB {job.id} ON {node} CANCELLED AT {when}{notice} ***"
             self.write_output(job, f"slurmstepd-{node}: error: {text}\n")
-        self._each(self._tree(job), signal.SIGCONT, signal.SIGTERM)
+        self._ask_to_end(job, job.run)
         if not job.pid and self.cluster is not None:
             self.cluster.clock.call_in(0.0, lambda: self._finish_bare(job))
+
+    def _ask_to_end(self, job: Job, run: int) -> None:
+        """Send TERM; to what is only just being started, once it is there."""
+        if not job.completing or job.run != run:
+            return
+        tree = self._tree(job)
+        self._each(tree, signal.SIGCONT, signal.SIGTERM)
+        if job.pid and not tree:
+            self._clock.call_in(_NOT_YET, lambda: self._ask_to_end(job, run))
 
     def _finish_bare(self, job: Job) -> None:
         """Finish a job that has no process of ours."""

@@ -29,6 +29,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_OWN_FD = 3
 #: How a script ends whose interpreter is missing.
 _NOT_STARTED = 2
+#: Signals that a script answers as it likes, and that its supervisor ignores.
+_SCRIPTS_OWN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -113,20 +115,24 @@ def _spawn(plan: Plan, stdout: str) -> int | None:
         stdin = os.open(plan.stdin, os.O_RDONLY)
     except OSError:
         return None
+    # Held until the script has its own answers to them: here they are ignored.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SCRIPTS_OWN)
     child = os.fork()
     if child == 0:
         try:
             _become(plan, (stdin, out, err))
         finally:
             os._exit(_NOT_STARTED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SCRIPTS_OWN)
     return child
 
 
 def _become(plan: Plan, files: tuple[int, int, int]) -> None:
     """Turn into the batch script, in a session of its own."""
     os.setsid()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for number in _SCRIPTS_OWN:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SCRIPTS_OWN)
     for to, fd in enumerate(files):
         os.dup2(fd, to)
     plan.environment["SLURM_TASK_PID"] = str(os.getpid())

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import mock_site
 import pytest
 from mock_site import MockSite
 
+from hpc_flows.mock_cluster.clock import RealClock
+from hpc_flows.mock_cluster.runner import ProcessRunner
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +153,22 @@ def test_scancel_ends_an_srun(site: MockSite) -> None:
     _, err = running.communicate(timeout=mock_site.PATIENCE)
     assert running.returncode != 0
     assert "srun: error: c1: task 0: Terminated\n" in err
+
+
+def test_what_is_only_being_started_is_asked_to_end_once_it_is_there(tmp_path: Path) -> None:
+    """As scancel does to an srun that has its nodes and has not started its tasks yet."""
+    clock = RealClock()
+    runner = ProcessRunner(clock, tmp_path, lambda _job, _folder: pytest.fail("nothing starts"))
+    starts_late = ["/bin/sh", "-c", "read go; sleep 60; exit $?"]
+    with subprocess.Popen(starts_late, stdin=subprocess.PIPE) as running:
+        job: Any = SimpleNamespace(
+            pid=running.pid, completing=True, run=0, request=SimpleNamespace(batch=False)
+        )
+        runner.terminate(job, "")
+        assert running.stdin is not None
+        running.stdin.write(b"go\n")
+        running.stdin.flush()
+        while running.poll() is None:
+            clock.run_due()
+            time.sleep(0.01)
+    assert running.returncode == 128 + signal.SIGTERM
