@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from hpc_flows.leases.files import pause_after
 from hpc_flows.leases.holder import Holder
-from hpc_flows.leases.lease import Lease, end, holder_of, is_stale, pause_after, revoke
+from hpc_flows.leases.lease import Lease, end, holder_of, is_stale, revoke
 
 __all__ = ["Holder", "Lease", "end", "holder_of", "is_stale", "pause_after", "revoke"]
