@@ -1,0 +1,292 @@
+"""One text for equal values, in every process, session and machine with the same Python.
+
+A value is walked through and each part is hashed with its type. Dicts and sets are hashed without
+their order, which differs between sessions; arrays by dtype, shape and bytes; functions by what
+they do, not where they stand; everything else by what pickle would write of it, part by part.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from _blake2 import blake2b
+
+from hpc_flows.exceptions import HashError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CodeType
+    from typing import Any
+
+_DEEPEST = 500
+_BYTES = 16
+
+
+def hash_objects(
+    *args: Any,
+    hash_algo: Callable[..., Any] | None = None,
+    raise_on_failure: bool = False,
+    **kwargs: Any,
+) -> str | None:
+    """Return one text for these values, the same in every session; None where there is none.
+
+    Args:
+        *args: values.
+        hash_algo: as of hashlib; shortens or lengthens the text. None takes BLAKE2b, 16 bytes.
+        raise_on_failure: give True to have HashError raised instead of None returned.
+        **kwargs: values by name.
+
+    Raises:
+        HashError: a value, which the message names, holds something that no text stands for.
+    """
+    try:
+        digest = _hash_all(args, kwargs)
+    except HashError:
+        if raise_on_failure:
+            raise
+        return None
+    return digest.hex() if hash_algo is None else str(hash_algo(digest).hexdigest())
+
+
+def stable_hash(*args: str | bytes, hash_algo: Callable[..., Any] | None = None) -> str:
+    """Return the hash of texts and bytes, one after the other, in hexadecimal."""
+    digest = blake2b(digest_size=_BYTES) if hash_algo is None else hash_algo()
+    for arg in args:
+        digest.update(arg.encode() if isinstance(arg, str) else arg)
+    return str(digest.hexdigest())
+
+
+def _hash_all(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    whole = blake2b(digest_size=_BYTES)
+    for number, value in enumerate(args):
+        whole.update(_named(f"value {number + 1}", value))
+    for name in sorted(kwargs):
+        whole.update(name.encode() + b"=" + _named(repr(name), kwargs[name]))
+    return whole.digest()
+
+
+def _named(name: str, value: Any) -> bytes:
+    if type(value) is dict and all(type(key) is str for key in value):
+        walk = _Walk()
+        parts = [(key.encode(), _one(f"argument {key!r}", value[key], walk)) for key in value]
+        return _digest(b"dict", (piece for pair in sorted(parts) for piece in pair))
+    return _one(name, value, _Walk())
+
+
+def _one(name: str, value: Any, walk: _Walk) -> bytes:
+    try:
+        return walk.of(value)
+    except RecursionError:
+        raise HashError(_refusal(name, value, "it is nested too deeply")) from None
+    except Exception as error:
+        raise HashError(_refusal(name, value, f"{type(error).__name__}: {error}")) from error
+
+
+def _refusal(name: str, value: Any, why: str) -> str:
+    argument = name.removeprefix("argument ") if name.startswith("argument ") else None
+    leave = (
+        f'leave it out of the key with `INPUTS - "{argument.strip(chr(39))}"`, or '
+        if argument
+        else ""
+    )
+    return (
+        f"No key can be made of {name}, of type {type(value).__qualname__!r}: {why}. Locks, open "
+        f"files and connections cannot be compared between runs: {leave}make a key of your own "
+        f"with cache_key_fn, or switch caching off with cache_policy=NO_CACHE."
+    )
+
+
+def _digest(kind: bytes, parts: Iterable[bytes]) -> bytes:
+    whole = blake2b(kind + b"\0", digest_size=_BYTES)
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "little"))
+        whole.update(part)
+    return whole.digest()
+
+
+class _Walk:
+    """One walk through a value; remembers what it is inside of, for values that hold themselves."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, int] = {}
+
+    def of(self, value: Any) -> bytes:
+        """Return the digest of a value."""
+        leaf = _LEAVES.get(type(value))
+        if leaf is not None:
+            return _digest(type(value).__name__.encode(), [leaf(value)])
+        if id(value) in self._open:
+            return _digest(b"above", [str(self._open[id(value)]).encode()])
+        if len(self._open) > _DEEPEST:
+            raise RecursionError
+        self._open[id(value)] = len(self._open)
+        try:
+            return self._compound(value)
+        finally:
+            del self._open[id(value)]
+
+    def _compound(self, value: Any) -> bytes:
+        kind = type(value)
+        if kind in (list, tuple):
+            return _digest(kind.__name__.encode(), map(self.of, value))
+        if kind in (set, frozenset):
+            return _digest(kind.__name__.encode(), sorted(map(self.of, value)))
+        if kind is dict:
+            pairs = sorted(self.of(key) + self.of(item) for key, item in value.items())
+            return _digest(b"dict", pairs)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, memoryview):
+            return _digest(b"memoryview", [bytes(value)])
+        for test, walk in _KINDS:
+            if test(value):
+                return _digest(walk.__name__.encode(), walk(self, value))
+        return _digest(b"object", self._pickled(value))
+
+    def _class(self, value: type) -> bytes:
+        """Return the digest of a class: its name, and what it does if it was made in `__main__`."""
+        parts = [f"{value.__module__}.{value.__qualname__}".encode()]
+        if value.__module__ == "__main__" or "<locals>" in value.__qualname__:
+            for name, item in sorted(vars(value).items()):
+                if hasattr(item, "__code__"):
+                    parts += [name.encode(), code_digest(item.__code__)]
+        return _digest(b"class", parts)
+
+    def numpy_array(self, value: Any) -> list[bytes]:
+        """Return the parts of an array."""
+        about = [str(value.dtype.descr).encode(), str(value.shape).encode()]
+        if value.dtype.hasobject:
+            return [*about, self.of(value.tolist())]
+        mask = getattr(value, "mask", None)
+        masked = [] if mask is None else [mask.tobytes()]
+        return [*about, value.tobytes(), *masked]
+
+    def numpy_number(self, value: Any) -> list[bytes]:
+        """Return the parts of a number of numpy's."""
+        return [str(value.dtype).encode(), value.tobytes()]
+
+    def table(self, value: Any) -> list[bytes]:
+        """Return the parts of a DataFrame, column by column in the order of their names."""
+        columns = sorted((self.of(name), self.column(value[name])) for name in value.columns)
+        return [self.of(value.index), *(part for _, parts in columns for part in parts)]
+
+    def column(self, value: Any) -> list[bytes]:
+        """Return the parts of a Series or an Index."""
+        parts = [self.of(getattr(value, "name", None)), str(value.dtype).encode()]
+        if hasattr(value, "index") and not callable(value.index):
+            parts.append(self.of(value.index))
+        return [*parts, self.of(value.to_numpy())]
+
+    def dataclass(self, value: Any) -> list[bytes]:
+        """Return the parts of a dataclass."""
+        names = type(value).__dataclass_fields__
+        pairs = [(name, getattr(value, name, None)) for name in names]
+        return [self.of(type(value)), *(self.of(item) for pair in pairs for item in pair)]
+
+    def model(self, value: Any) -> list[bytes]:
+        """Return the parts of a pydantic model; secrets by their value."""
+        extra = getattr(value, "__pydantic_extra__", None) or {}
+        return [self.of(type(value)), self.of(dict(value.__dict__)), self.of(dict(extra))]
+
+    def function(self, value: Any) -> list[bytes]:
+        """Return the parts of a function: what it does, its defaults, what it closes over."""
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        bound = [value.__defaults__, value.__kwdefaults__, cells]
+        return [value.__qualname__.encode(), code_digest(value.__code__), *map(self.of, bound)]
+
+    def method(self, value: Any) -> list[bytes]:
+        """Return the parts of a bound method."""
+        return [self.of(value.__func__), self.of(value.__self__)]
+
+    def definition(self, value: Any) -> list[bytes]:
+        """Return the parts of a task or flow."""
+        return [value.name.encode(), self.of(value.fn)]
+
+    def path(self, value: Any) -> list[bytes]:
+        """Return the parts of a path: its text. FILES hashes what is in it."""
+        return [str(value).encode("utf-8", "surrogateescape")]
+
+    def module(self, value: Any) -> list[bytes]:
+        """Return the parts of a module: its name."""
+        return [value.__name__.encode()]
+
+    def _pickled(self, value: Any) -> list[bytes]:
+        """Return the parts that pickle would write of an object."""
+        reduce = getattr(sys.modules.get("copyreg"), "dispatch_table", {}).get(type(value))
+        reduced = reduce(value) if reduce is not None else value.__reduce_ex__(4)
+        if isinstance(reduced, str):
+            return [type(value).__qualname__.encode(), reduced.encode()]
+        make, args, *rest = reduced
+        rest += [None] * (3 - len(rest))
+        state, items, pairs = rest[:3]
+        return [
+            self.of(make),
+            self.of(tuple(args)),
+            self.of(state),
+            self.of(None if items is None else list(items)),
+            self.of(None if pairs is None else dict(pairs)),
+        ]
+
+
+def code_digest(code: CodeType) -> bytes:
+    """Return the digest of what code does; line numbers and file names do not matter."""
+    constants = []
+    for value in code.co_consts:
+        inner = code_digest(value) if hasattr(value, "co_code") else _Walk().of(value)
+        constants.append(inner)
+    # A docstring is the first constant, and says nothing of what is done.
+    names = [" ".join(each).encode() for each in (code.co_names, code.co_varnames)]
+    return _digest(b"code", [code.co_code, *names, *constants])
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def _is_numpy(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "tobytes")
+
+
+def _is_pandas(value: Any, name: str) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, getattr(pandas, name))
+
+
+def _is_builtin(value: Any) -> bool:
+    return type(value).__name__ == "builtin_function_or_method" and (
+        getattr(value, "__self__", None) is None or hasattr(value.__self__, "__file__")
+    )
+
+
+_KINDS: tuple[tuple[Callable[[Any], Any], Callable[[_Walk, Any], list[bytes]]], ...] = (
+    (lambda v: _is_numpy(v) and hasattr(v, "__setitem__"), _Walk.numpy_array),
+    (_is_numpy, _Walk.numpy_number),
+    (lambda v: _is_pandas(v, "DataFrame"), _Walk.table),
+    (lambda v: _is_pandas(v, "Series") or _is_pandas(v, "Index"), _Walk.column),
+    (lambda v: hasattr(type(v), "__dataclass_fields__"), _Walk.dataclass),
+    (lambda v: hasattr(type(v), "__pydantic_fields__"), _Walk.model),
+    (lambda v: type(v).__name__ == "function", _Walk.function),
+    (lambda v: type(v).__name__ == "method", _Walk.method),
+    (lambda v: hasattr(v, "fn") and hasattr(v, "with_options"), _Walk.definition),
+    (lambda v: hasattr(type(v), "__fspath__"), _Walk.path),
+    (lambda v: type(v).__name__ == "module", _Walk.module),
+    (_is_builtin, _Walk.module),
+)
+
+_LEAVES: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda _: b"",
+    bool: lambda v: b"1" if v else b"0",
+    int: lambda v: str(v).encode(),
+    float: lambda v: struct.pack("<d", v),
+    complex: lambda v: struct.pack("<dd", v.real, v.imag),
+    str: lambda v: v.encode("utf-8", "surrogatepass"),
+    bytes: lambda v: v,
+    bytearray: bytes,
+    range: lambda v: repr(v).encode(),
+    type(...): lambda _: b"",
+    type(NotImplemented): lambda _: b"",
+}
