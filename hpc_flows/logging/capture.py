@@ -14,7 +14,7 @@ import sys
 
 from hpc_flows import logging
 from hpc_flows.logging.follower import Follower
-from hpc_flows.logging.lines import Allowance, Lines
+from hpc_flows.logging.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Capture:
         self._follows = descriptor is not None
         if descriptor is None:
             descriptor = self._redirect(os.path.join(context.root.run_dir, "output"), name)
-        self._follower = Follower(descriptor, self._line, self._warn, Allowance())
+        self._follower = Follower(descriptor, self._line, self._warn, select=self._not_own)
         self._follower.start()
 
     def _redirect(self, folder: str, name: str) -> int:
@@ -118,21 +118,17 @@ class Capture:
             os.unlink(self._path)
 
     def _line(self, text: str) -> None:
-        if self._own:
-            text, is_own = self._without_own(text)
-            if is_own and not text:
-                return
         if self._quiet and self._saved:
             _write_all(self._saved[0], text.encode() + b"\n")
         logging.output_log(self._context, logging.INFO, text, shown=not self._quiet)
 
-    def _without_own(self, text: str) -> tuple[str, bool]:
-        """Take a line of our own off the end of one that was read."""
+    def _not_own(self, text: str) -> str | None:
+        """Return a line without one of our own at its end; None if it is nothing else."""
         for own in self._own:
             if text.endswith(own):
                 self._own.remove(own)
-                return text.removesuffix(own), True
-        return text, False
+                return text.removesuffix(own) or None
+        return text
 
     def _warn(self, text: str) -> None:
         where = f"; all of it is in {self._path or _path_of(_OUT)}."

@@ -118,7 +118,7 @@ def _watch_subprocesses() -> None:
     if subprocess.Popen.__init__ is _begin:
         return
     _originals.append(subprocess.Popen.__init__)
-    subprocess.Popen.__init__ = _begin  # type: ignore[assignment,method-assign]
+    subprocess.Popen.__init__ = _begin  # type: ignore[method-assign]
 
 
 _originals: list[Any] = []

@@ -31,6 +31,7 @@ class Follower:
         emit: called with each line, in order, by whichever thread reads.
         warn: called with a sentence when lines had to be left out.
         allowance: how much may be emitted.
+        select: returns what of a line counts as output, or None for nothing of it.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Follower:
         emit: Callable[[str], object],
         warn: Callable[[str], object],
         allowance: Allowance | None = None,
+        select: Callable[[str], str | None] | None = None,
     ) -> None:
         self._descriptor = descriptor
         self._emit = emit
         self._warn = warn
+        self._select = select
         self._allowance = allowance or Allowance()
         self._offset = os.fstat(descriptor).st_size
         self._lines = Lines()
@@ -106,7 +109,10 @@ class Follower:
             self._pass_on(self._lines.feed(data))
 
     def _pass_on(self, lines: list[str]) -> None:
-        for text in lines:
+        for line in lines:
+            text = line if self._select is None else self._select(line)
+            if text is None:
+                continue
             if not self._allowance.take(text):
                 self.is_cut = True
                 self._left_out += 1

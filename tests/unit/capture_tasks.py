@@ -10,7 +10,6 @@ import sys
 import time
 
 from hpc_flows import get_run_logger, task
-from hpc_flows.logging import capture_output
 
 ECHO = "/bin/echo"
 
@@ -87,9 +86,9 @@ def says_nothing_of_it() -> None:
     subprocess.run([ECHO, "plain"], check=True)
 
 
-@task
-def children_only(word: str) -> None:
-    with capture_output():
-        for number in range(20):
-            subprocess.run([ECHO, f"{word} {number}"], check=True)
-    subprocess.run(["/bin/true"], check=True)
+@task(log_prints=True)
+def speaks(word: str) -> str:
+    print(word, "1 print")  # noqa: T201 - what is tested
+    subprocess.run([ECHO, f"{word} 2 echo"], check=True)
+    os.write(1, f"{word} 3 os.write".encode())
+    return word

@@ -13,6 +13,10 @@ import pytest
 from job_doubles import until
 from test_job_run import Node
 
+from hpc_flows import flow
+from hpc_flows.journal.reader import read_run
+from hpc_flows.task_runners import ProcessPoolTaskRunner
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -209,3 +213,41 @@ def test_the_setting_leaves_it_to_prints(monkeypatch: pytest.MonkeyPatch) -> Non
     process.terminate()
     process.communicate()
     assert job.messages() == ["1 print"]
+
+
+def _logged(home: Path) -> dict[str, list[str]]:
+    (folder,) = (home / "runs").iterdir()
+    found: dict[str, list[str]] = {}
+    for event in read_run(str(folder)):
+        if event.kind == "log" and "task_run" in event.data:
+            found.setdefault(event.data["task_run"], []).append(event.data["message"])
+    return found
+
+
+def test_each_task_of_a_process_pool_gets_its_own_lines(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def main() -> list[str]:
+        futures = capture_tasks.speaks.map([f"w{number}" for number in range(6)])
+        return [f"{future.task_run_id} {future.result()}" for future in futures]
+
+    runs = [line.split() for line in main()]
+    logged = _logged(home)
+    for run, word in runs:
+        said = logged[run][:-1]
+        assert said == [f"{word} 1 print", f"{word} 2 echo", f"{word} 3 os.write"]
+    shown = capfd.readouterr().err
+    for _, word in runs:
+        assert shown.count(f"{word} 2 echo") == 1
+    assert list((next((home / "runs").iterdir()) / "output").iterdir()) == []
+
+
+def test_a_worker_that_dies_leaves_its_output_in_the_run(home: Path) -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def main() -> None:
+        capture_tasks.crashes.submit().wait()
+
+    main()
+    (left,) = (next((home / "runs").iterdir()) / "output").iterdir()
+    assert left.read_text() == "last words\n"
