@@ -15,6 +15,7 @@ from hpc_flows.leases.files import (
     is_gone,
     last,
     pause_after,
+    remove,
     stamp_of,
     taken,
 )
@@ -189,10 +190,10 @@ class Lease:
         if not renewal().remove(self) or self._ended:
             return
         self._ended = True
-        if self._on_lost is None:
-            return
         try:
-            self._on_lost(self)
+            remove(self._file)  # who took it over may have been killed before it did that
+            if self._on_lost is not None:
+                self._on_lost(self)
         except Exception:  # noqa: BLE001 - the thread has other leases to keep
             import sys  # noqa: PLC0415 - only for what went wrong
 

@@ -224,6 +224,18 @@ def test_a_lease_that_appears_between_two_looks_wins(
     assert "solver.5" not in os.listdir(os.path.dirname(path))
 
 
+def test_a_contender_that_was_killed_late_hides_no_living_holder(path: str) -> None:
+    _elsewhere(path, ttl=60)
+    assert _ended(_start("die", f"{path}-2", "acquire", "0")) == 0
+    os.rename(f"{path}-2.1", f"{path}.5")
+    assert Lease.try_acquire(path) is None
+    os.unlink(f"{path}.1")
+    lease = Lease.try_acquire(path)
+    assert lease is not None
+    assert lease.number == 6
+    lease.release()
+
+
 def test_a_full_disk_is_told_and_leaves_nothing_half_made(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
