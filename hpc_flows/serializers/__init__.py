@@ -1,38 +1,146 @@
-"""How values become bytes and files, and values again."""
+"""How values become bytes and files, and values again.
+
+Each is loaded when it is first used: the job side needs pickle only.
+"""
 
 from __future__ import annotations
 
 from hpc_flows.exceptions import SettingsError, close_match
-from hpc_flows.serializers.base import Serializer
+from hpc_flows.serializers.base import REGISTERED, Serializer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hpc_flows.serializers.json import JSONSerializer
+    from hpc_flows.serializers.compressed import (
+        CompressedJSONSerializer,
+        CompressedPickleSerializer,
+        CompressedSerializer,
+    )
+    from hpc_flows.serializers.described import Described
+    from hpc_flows.serializers.hdf5 import HDF5Serializer
+    from hpc_flows.serializers.json import (
+        JSONSerializer,
+        prefect_json_object_decoder,
+        prefect_json_object_encoder,
+    )
     from hpc_flows.serializers.pickle import PickleSerializer
 
-__all__ = ["JSONSerializer", "PickleSerializer", "Serializer", "named"]
+__all__ = [
+    "CompressedJSONSerializer",
+    "CompressedPickleSerializer",
+    "CompressedSerializer",
+    "Described",
+    "HDF5Serializer",
+    "JSONSerializer",
+    "PickleSerializer",
+    "Serializer",
+    "class_of",
+    "named",
+    "prefect_json_object_decoder",
+    "prefect_json_object_encoder",
+    "resolved",
+    "restored",
+]
 
-_HOMES = {"PickleSerializer": "pickle", "JSONSerializer": "json"}
+_HOMES = {
+    "CompressedJSONSerializer": "compressed",
+    "CompressedPickleSerializer": "compressed",
+    "CompressedSerializer": "compressed",
+    "Described": "described",
+    "HDF5Serializer": "hdf5",
+    "JSONSerializer": "json",
+    "PickleSerializer": "pickle",
+    "prefect_json_object_decoder": "json",
+    "prefect_json_object_encoder": "json",
+}
+
+_TYPES = {
+    "pickle": "PickleSerializer",
+    "json": "JSONSerializer",
+    "compressed": "CompressedSerializer",
+    "compressed/pickle": "CompressedPickleSerializer",
+    "compressed/json": "CompressedJSONSerializer",
+    "hdf5": "HDF5Serializer",
+}
 
 
 def named(name: str) -> Serializer:
-    """Return the serializer called `name`: `pickle` or `json`.
+    """Return the serializer called `name`, with its options as they are by default.
+
+    Args:
+        name: `pickle`, `json`, `compressed/pickle`, `compressed/json` or `hdf5`; the `type` of a
+            class of your own that was imported; or `package.module:Class`.
 
     Raises:
         SettingsError: there is none of that name.
     """
-    if name == "pickle":
-        from hpc_flows.serializers.pickle import PickleSerializer  # noqa: PLC0415 - jobs use one
+    made: Serializer = class_of(name)()
+    return made
 
-        return PickleSerializer()
-    if name == "json":
-        from hpc_flows.serializers.json import JSONSerializer  # noqa: PLC0415 - jobs use one
 
-        return JSONSerializer()
-    msg = f"There is no serializer {name!r}, only 'pickle' and 'json'."
-    raise SettingsError(msg + close_match(name, _HOMES.values()))
+def resolved(serializer: str | Serializer | None) -> Serializer:
+    """Return the serializer that an option names, is, or leaves out (pickle).
+
+    Raises:
+        SettingsError: there is none of that name, or it is no serializer.
+    """
+    if serializer is None:
+        return named("pickle")
+    if isinstance(serializer, str):
+        return named(serializer)
+    if isinstance(serializer, Serializer):
+        return serializer
+    raise SettingsError(
+        f"A serializer is a name such as 'hdf5' or an object such as HDF5Serializer(), "
+        f"not {serializer!r}."
+    )
+
+
+def restored(description: dict[str, Any]) -> Serializer:
+    """Return the serializer whose `model_dump` this is.
+
+    Raises:
+        SettingsError: there is no such type, or it has no such options.
+    """
+    options = dict(description)
+    class_ = class_of(options.pop("type", None))
+    try:
+        made: Serializer = class_(**options)
+    except TypeError as error:
+        raise SettingsError(f"{class_.__name__} cannot be made: {error}.") from error
+    return made
+
+
+def class_of(name: object) -> type[Any]:
+    """Return the class of the serializer called `name`; see `named`.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if isinstance(name, str):
+        if name in _TYPES:
+            found: type[Any] = __getattr__(_TYPES[name])
+            return found
+        if name in REGISTERED:
+            return REGISTERED[name]
+        if ":" in name:
+            return _imported(name)
+    words = [*_TYPES, *REGISTERED]
+    msg = f"There is no serializer {name!r}, only {', '.join(words)}, and `package.module:Class`."
+    raise SettingsError(msg + close_match(str(name), words))
+
+
+def _imported(name: str) -> type[Serializer]:
+    from hpc_flows.serializers.importing import imported  # noqa: PLC0415 - rarely needed
+
+    try:
+        found = imported(name)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"The serializer {name!r} cannot be imported: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Serializer)):
+        raise SettingsError(f"{name} is no subclass of hpc_flows.serializers.Serializer.")
+    return found
 
 
 def __getattr__(name: str) -> Any:
@@ -40,6 +148,4 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from importlib import import_module  # noqa: PLC0415 - see above
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(__import__(f"{__name__}.{_HOMES[name]}", fromlist=[name]), name)

@@ -7,21 +7,54 @@ file or none; what cannot be written raises ResultError and says what it was.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import ABC, ABCMeta, abstractmethod
+
+from hpc_flows.exceptions import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+#: Serializers of other people, by their `type`. Those of this package are found without loading.
+REGISTERED: dict[str, type[Serializer]] = {}
 
-class Serializer(ABC):
-    """A way to write values down."""
 
-    #: What people call it in settings.
-    name: str
+class _Dispatch(ABCMeta):
+    """Lets `Serializer(type="json")` make a JSONSerializer, as Prefect's does."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if "type" not in options:
+            return super().__call__(*args, **options)
+        wanted = options.pop("type")
+        if wanted == getattr(cls, "type", None):
+            return super().__call__(*args, **options)
+        if cls is not Serializer:
+            raise SettingsError(f"{cls.__name__} has the type {cls.type!r}, not {wanted!r}.")
+        from hpc_flows.serializers import class_of  # noqa: PLC0415 - it stands above this module
+
+        return class_of(wanted)(*args, **options)
+
+
+class Serializer(ABC, metaclass=_Dispatch):
+    """A way to write values down.
+
+    A class that gives `type` a value of its own can be named by it from then on, in
+    `result_serializer=` and in settings. Options are keywords of `__init__`, JSON-safe, and kept
+    as attributes of the same names, so that a record can say how it was written.
+    """
+
+    #: What people call it in settings and options.
+    type: str
     #: How names of its files end, with the dot.
-    suffix: str
+    suffix: str = ".bin"
+    #: Names of the options that `__init__` takes.
+    options: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if "type" in cls.__dict__ and not cls.__module__.startswith("hpc_flows.serializers"):
+            REGISTERED[cls.type] = cls
 
     @abstractmethod
     def dumps(self, value: Any) -> bytes:
@@ -58,6 +91,25 @@ class Serializer(ABC):
         with open(path, "rb") as file:
             return self.loads(file.read())
 
+    def model_dump(self) -> dict[str, Any]:
+        """Return the type and the options, JSON-safe: `serializers.restored` is the way back."""
+        values = {name: getattr(self, name) for name in self.options}
+        plain = {
+            name: value.model_dump() if isinstance(value, Serializer) else value
+            for name, value in values.items()
+        }
+        return {"type": self.type, **plain}
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.model_dump() == self.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)
+        return f"{type(self).__name__}({options})"
+
 
 def write_file(path: str, parts: Iterable[bytes | memoryview], *, fsync: bool = True) -> None:
     """Write a file of mode 0600 under a draft's name, then give it its own.
@@ -68,7 +120,7 @@ def write_file(path: str, parts: Iterable[bytes | memoryview], *, fsync: bool = 
         OSError: it could not be written; nothing is left behind.
     """
     path = os.fspath(path)
-    draft = f"{path}.{os.urandom(4).hex()}.draft"
+    draft = draft_name(path)
     try:
         with open(draft, "xb", opener=_private) as file:
             file.writelines(parts)
@@ -77,24 +129,31 @@ def write_file(path: str, parts: Iterable[bytes | memoryview], *, fsync: bool = 
                 os.fsync(file.fileno())
         os.rename(draft, path)
     except BaseException:
-        _remove(draft)
+        remove_quietly(draft)
         raise
     if fsync:
-        _sync_folder(os.path.dirname(path) or ".")
+        sync_folder(os.path.dirname(path) or ".")
+
+
+def draft_name(path: str) -> str:
+    """Return a name beside `path` that nobody else uses."""
+    return f"{path}.{os.urandom(4).hex()}.draft"
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _remove(path: str) -> None:
+def remove_quietly(path: str) -> None:
+    """Remove a file if that can be done."""
     try:
         os.unlink(path)
     except OSError:
         return  # the error that brought us here is the one to tell
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
+    """Let the names in a folder survive a power cut, where the file system can do that."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

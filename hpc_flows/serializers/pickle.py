@@ -22,37 +22,68 @@ MAGIC = b"hpcf-p5\n"
 #: Buffers of fewer bytes go into the pickle: a part of its own costs more than the copy.
 _LARGE = 65536
 
+#: The `picklelib` that is Prefect's default.
+_USUAL = "cloudpickle"
+
 _WORD = 8
 _MOST_PARTS = 1_000_000
 
 
 class PickleSerializer(Serializer):
-    """Pickle, with cloudpickle for what has no importable name."""
+    """Pickle, with cloudpickle for what has no importable name.
 
-    name = "pickle"
+    Args:
+        picklelib: `cloudpickle`, which here means: pickle where that is enough (quicker, and large
+            arrays are not copied) and cloudpickle where it is not. Any other name is a module
+            whose `dumps` and `loads` are used as they are.
+
+    Raises:
+        ValueError: there is no such module, or it lacks one of the two functions.
+    """
+
+    type = "pickle"
     suffix = ".pkl"
+    options = ("picklelib",)
+
+    def __init__(self, picklelib: str = _USUAL) -> None:
+        self.picklelib = picklelib
+        if picklelib != _USUAL:
+            _library(picklelib)
 
     def dumps(self, value: Any) -> bytes:
         """Return `value` pickled."""
         try:
-            return dumps(value)
+            return dumps(value) if self.picklelib == _USUAL else self._dumps_by_library(value)
         except Exception as error:
             raise ResultError(not_picklable(value, error)) from error
 
     def loads(self, data: bytes) -> Any:
         """Unpickle `data`, which must come from somebody trusted: unpickling runs code."""
         try:
-            return loads(data)
+            return loads(data) if self.picklelib == _USUAL else _library(self.picklelib).loads(data)
         except Exception as error:
             raise ResultError(not_unpicklable(error)) from error
 
     def dump(self, value: Any, path: str) -> None:
         """Write `value` to the file `path`; large arrays go there from where they lie."""
+        if self.picklelib != _USUAL:
+            super().dump(value, path)
+            return
         try:
             parts = dump_parts(value)
         except Exception as error:
             raise ResultError(not_picklable(value, error)) from error
         write_file(path, join_parts(parts))
+
+    def _dumps_by_library(self, value: Any) -> bytes:
+        data: bytes = _library(self.picklelib).dumps(value)
+        return data
+
+
+def _library(name: str) -> Any:
+    from hpc_flows.serializers.importing import library  # noqa: PLC0415 - rarely needed
+
+    return library(name, "picklelib", "pickle", ("dumps", "loads"))
 
 
 def dumps(value: Any) -> bytes:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import enum
+import json
 import os
 import pickle
 import subprocess
 import sys
 import textwrap
 import threading
-from typing import TYPE_CHECKING, Any
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_flows import serializers
 from hpc_flows.exceptions import ResultError, SettingsError
-from hpc_flows.serializers import JSONSerializer, PickleSerializer, Serializer, named
+from hpc_flows.serializers import (
+    CompressedSerializer,
+    JSONSerializer,
+    PickleSerializer,
+    Serializer,
+    named,
+    resolved,
+    restored,
+)
 from hpc_flows.serializers.base import write_file
 from hpc_flows.serializers.pickle import MAGIC, dump_parts, dumps, loads, part_sizes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
@@ -123,6 +137,9 @@ def test_a_damaged_header_is_an_error_and_not_an_allocation(data: bytes) -> None
         PickleSerializer().loads(data)
 
 
+STRICT = JSONSerializer(object_encoder=None, object_decoder=None)
+
+
 @pytest.mark.parametrize(
     ("value", "where"),
     [
@@ -132,11 +149,89 @@ def test_a_damaged_header_is_an_error_and_not_an_allocation(data: bytes) -> None
         ([np.float64(3)], r"the value\[0\]"),
     ],
 )
-def test_json_refuses_what_would_not_come_back_equal_and_says_where(
+def test_json_without_encoder_refuses_what_would_not_come_back_equal_and_says_where(
     value: object, where: str
 ) -> None:
     with pytest.raises(ResultError, match=where):
+        STRICT.dumps(value)
+    assert_same(JSONSerializer().loads(JSONSerializer().dumps(value)), value)
+
+
+def assert_same(again: object, value: object) -> None:
+    assert again == value
+    assert type(again) is type(value)
+
+
+class Model(pydantic.BaseModel):
+    x: int
+    y: uuid.UUID
+
+
+@dataclass
+class Point:
+    x: float
+    when: datetime.datetime
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Model(x=1, y=uuid.UUID(int=7)),
+        Point(1.5, datetime.datetime(2026, 5, 4, tzinfo=datetime.UTC)),
+        datetime.date(2026, 5, 4),
+        datetime.timedelta(hours=3),
+        decimal.Decimal("1.10"),
+        Path("/scratch/data"),
+        Colour.RED,
+        b"text",
+        b"\xff\x00",
+        {"a", "b"},
+        frozenset({1}),
+        1 + 2j,
+        (1, (2, [3, ()])),
+        {1: "one", None: (2,), ("a", 1): {}},
+        {"__class__": "builtins.int", "data": 4},
+        {"__exc_type__": "builtins.OSError"},
+        np.float32(0.5),
+        np.int64(2**40),
+    ],
+    ids=str,
+)
+def test_json_brings_back_what_json_has_no_word_for(value: object) -> None:
+    serializer = JSONSerializer()
+    assert_same(serializer.loads(serializer.dumps({"in": [value]}))["in"][0], value)
+    assert_same(serializer.loads(serializer.dumps(value)), value)
+
+
+def test_json_brings_back_exceptions_but_never_calls_what_is_none() -> None:
+    serializer = JSONSerializer()
+    again = serializer.loads(serializer.dumps(ValueError("wrong")))
+    assert_same(again.args, ("wrong",))
+    assert isinstance(again, ValueError)
+    for name in ("builtins.print", "os.system", "int", "no_such_module.Error"):
+        with pytest.raises(ResultError, match="Invalid exception type"):
+            serializer.loads(json.dumps({"__exc_type__": name, "message": "x"}).encode())
+
+
+@pytest.mark.parametrize("value", [np.arange(3), threading.Lock(), [1, (2, threading.Lock())]])
+def test_json_refuses_what_it_cannot_bring_back(value: object) -> None:
+    with pytest.raises(ResultError, match="HDF5Serializer for arrays"):
         JSONSerializer().dumps(value)
+
+
+def test_json_takes_an_encoder_a_decoder_and_keywords() -> None:
+    serializer = JSONSerializer(
+        object_encoder="builtins.repr", object_decoder="builtins.len", dumps_kwargs={"indent": 1}
+    )
+    assert serializer.dumps([Colour]) == b"[\n \"<enum 'Colour'>\"\n]"
+    assert serializer.loads(b'[{"a": 1, "b": 2}]') == [2]
+    for wrong in ({"dumps_kwargs": {"default": 1}}, {"loads_kwargs": {"object_hook": 1}}):
+        with pytest.raises(ValueError, match="give an? ?`object_"):
+            JSONSerializer(**wrong)
 
 
 def test_what_is_not_json_is_told() -> None:
@@ -151,6 +246,88 @@ def test_serializers_are_found_by_name_with_a_close_match_for_typos() -> None:
         named("pickel")
     with pytest.raises(AttributeError, match="YAMLSerializer"):
         serializers.YAMLSerializer  # noqa: B018 - the look-up is what is tested
+
+
+class Shouting(Serializer):
+    type = "shouting"
+    suffix = ".txt"
+    options = ("mark",)
+
+    def __init__(self, mark: str = "!") -> None:
+        self.mark = mark
+
+    def dumps(self, value: Any) -> bytes:
+        return f"{value}{self.mark}".upper().encode()
+
+    def loads(self, data: bytes) -> Any:
+        return data.decode()
+
+
+def test_a_serializer_of_ones_own_is_found_by_its_type_and_by_its_place() -> None:
+    assert named("shouting").dumps("hi") == b"HI!"
+    assert Serializer(type="shouting", mark="?").dumps("hi") == b"HI?"
+    assert named(f"{__name__}:Shouting") == Shouting()
+    with pytest.raises(SettingsError, match="cannot be imported"):
+        named("no_such_package:Thing")
+    with pytest.raises(SettingsError, match="no subclass"):
+        named("collections:OrderedDict")
+
+
+@pytest.mark.parametrize(
+    "serializer",
+    [
+        PickleSerializer(),
+        PickleSerializer(picklelib="pickle"),
+        JSONSerializer(dumps_kwargs={"indent": 2}),
+        CompressedSerializer("json", compressionlib="zlib"),
+        named("compressed/pickle"),
+        named("hdf5"),
+        Shouting("?"),
+    ],
+    ids=repr,
+)
+def test_a_serializer_is_restored_from_its_description(serializer: Serializer) -> None:
+    description = json.loads(json.dumps(serializer.model_dump()))
+    assert restored(description) == serializer
+    assert Serializer(**description) == serializer
+    assert restored(description) != named("json")
+
+
+def test_options_of_serializers_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(SettingsError, match="levl"):
+        restored({"type": "pickle", "levl": 3})
+    with pytest.raises(TypeError, match="levl"):
+        PickleSerializer(levl=3)  # type: ignore[call-arg]
+    with pytest.raises(SettingsError, match="has the type 'pickle', not 'json'"):
+        PickleSerializer(type="json")  # type: ignore[call-arg]
+    with pytest.raises(SettingsError, match="not 3"):
+        resolved(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["compressed/pickle", "compressed/json"])
+@given(value=plain)
+def test_compressed_values_come_back_equal(name: str, value: object) -> None:
+    serializer = CompressedSerializer(named(name.split("/")[1]), compressionlib="zlib")
+    assert serializer.loads(serializer.dumps(value)) == value
+    assert named(name).loads(named(name).dumps(value)) == value
+
+
+def test_compressed_bytes_are_smaller_and_of_the_library_that_was_asked_for() -> None:
+    serializer = CompressedSerializer(serializer="json", compressionlib="zlib")
+    data = serializer.dumps(["word"] * 1000)
+    assert len(data) < 200
+    assert json.loads(zlib.decompress(data)) == ["word"] * 1000
+    with pytest.raises(ResultError, match="zlib cannot decompress"):
+        serializer.loads(data[:-20])
+
+
+def test_libraries_that_lack_what_is_needed_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not have a 'compress' method"):
+        CompressedSerializer("pickle", compressionlib="json")
+    with pytest.raises(ValueError, match="Failed to import requested pickle library: 'no_such'"):
+        PickleSerializer(picklelib="no_such")
+    with pytest.raises(ValueError, match="name of a module"):
+        PickleSerializer(picklelib=pickle)  # type: ignore[arg-type]
 
 
 def test_a_file_is_written_whole_or_not_at_all(
