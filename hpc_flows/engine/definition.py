@@ -96,6 +96,9 @@ class Definition(Generic[P, R]):
     #: What is looked for among the options and is not there, with the reason.
     refused: ClassVar[Mapping[str, str]] = {}
 
+    #: The function's text; False while nobody has asked for it.
+    _source: str | bool | None = False
+
     def __init__(self, fn: Callable[P, R], options: dict[str, Any]) -> None:
         """Make a definition of `fn`; `options` holds those that were given.
 
@@ -154,6 +157,26 @@ class Definition(Generic[P, R]):
         """What messages about an option begin with."""
         return f"{self.kind.capitalize()} {self.name!r}"
 
+    @property
+    def source_code(self) -> str | None:
+        """The function's text, as keys of kept results need it; None where it cannot be had.
+
+        It is read when it is first asked for, and goes along where the task is sent by value to a
+        process that may not find it.
+        """
+        if self._source is False:
+            from hpc_flows.engine.source import source_of  # noqa: PLC0415 - few need it
+
+            self._source = source_of(self.fn)
+        return self._source  # type: ignore[return-value]
+
+    def _source_to_send(self) -> str | bool | None:
+        """Return the text for a process that may not find it, False to let it look for itself."""
+        code = getattr(self.fn, "__code__", None)
+        file = "" if code is None else code.co_filename
+        has_file = not file.startswith("<") and "ipykernel" not in file
+        return self._source if has_file and not getattr(self, "recall", False) else self.source_code
+
     # Options ------------------------------------------------------------------------------------
 
     def _changed(self, options: dict[str, Any]) -> Self:
@@ -208,7 +231,8 @@ class Definition(Generic[P, R]):
             return str(self.__qualname__)
         if isinstance(found, Definition) and found.fn is self.fn:
             return _with_these, (found, dict(self._options))
-        return _made_of, (type(self), self.fn, dict(self._options), self._method)
+        parts = (type(self), self.fn, dict(self._options), self._method)
+        return _made_of, (*parts, self._source_to_send())
 
 
 class Bound:
@@ -264,8 +288,11 @@ def _importable(fn: Any) -> Any:
     return found
 
 
-def _made_of(kind: Any, fn: Any, options: Any, method: Any = None) -> Any:
-    return kind(fn if method is None else method(fn), **options)
+def _made_of(kind: Any, fn: Any, options: Any, method: Any, source: Any) -> Any:
+    made = kind(fn if method is None else method(fn), **options)
+    if source is not False:
+        made._source = source  # noqa: SLF001 - this function is the definition's own
+    return made
 
 
 def _with_these(found: Any, options: Any) -> Any:

@@ -28,19 +28,27 @@ def check_hooks(owner: str, name: str, hooks: Iterable[Any] | None) -> list[Any]
     """
     if hooks is None:
         return []
-    if callable(hooks) or isinstance(hooks, str) or not hasattr(hooks, "__iter__"):
-        msg = f"{owner}: {name} must be a list of functions, such as [{_name(hooks)}]."
-        raise ParameterError(msg)
-    found = list(hooks)
+    if not hasattr(hooks, "__iter__"):
+        raise ParameterError(_wrong(owner, name, f"Expected iterable for {name!r}", hooks))
+    found = [hooks] if isinstance(hooks, str) else list(hooks)
     for hook in found:
         if not callable(hook):
-            msg = f"{owner}: {name} holds {hook!r}, which cannot be called."
-            raise ParameterError(msg)
+            raise ParameterError(_wrong(owner, name, f"Expected callables in {name!r}", hook))
     return found
 
 
-def _name(hook: Any) -> str:
-    return str(getattr(hook, "__name__", None) or repr(hook))
+def _wrong(owner: str, name: str, expected: str, given: Any) -> str:
+    kind = owner.partition(" ")[0].lower()
+    return (
+        f"{owner}: {expected}; got {type(given).__name__} instead. Please provide a list of hooks "
+        f"to {name!r}:\n\n@{kind}({name}=[hook1, hook2])\ndef my_{kind}():\n\tpass"
+    )
+
+
+def hook_name(hook: Any) -> str:
+    """Return what logs call a hook: the name of its function."""
+    inner = getattr(hook, "func", hook)  # of functools.partial
+    return str(getattr(inner, "__name__", None) or repr(hook))
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
@@ -57,7 +65,7 @@ def run_hooks(
 ) -> Steps:
     """Call each hook with the flow or task, its run and its state; what they raise is logged."""
     for hook in hooks:
-        name = _name(hook)
+        name = hook_name(hook)
         begun = f"Running hook {name!r} in response to entering state {state.name!r}"
         run_log(context, INFO, begun)
         try:

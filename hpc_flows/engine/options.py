@@ -36,8 +36,8 @@ def check_function(kind: str, fn: Any) -> None:
     for name in parameter_names(fn):
         if name in _RESERVED:
             msg = (
-                f"{owner} has a parameter {name!r}, which {kind} calls use themselves. Give the "
-                f"parameter another name."
+                f"{owner}: {name!r} is a reserved argument name and cannot be used in {kind} "
+                f"functions, because calls of them take it. Give the parameter another name."
             )
             raise ReservedArgumentError(msg)
 
@@ -98,7 +98,7 @@ def check_callable(owner: str, option: str, fn: Any) -> Any:
     """
     if fn is None or callable(fn):
         return fn
-    msg = f"{owner}: {option} must be a function, not {fn!r}."
+    msg = f"{owner}: Expected `{option}` to be callable, got {type(fn).__name__} instead: {fn!r}."
     raise ParameterError(msg)
 
 
@@ -162,17 +162,20 @@ def check_template(owner: str, option: str, template: Any) -> Any:
     """
     if template is None or isinstance(template, str) or callable(template):
         return template
-    msg = f"{owner}: {option} must be text such as '{{x}}-{{y}}', or a function, not {template!r}."
+    msg = (
+        f"{owner}: Expected string or callable for {option!r}; got {type(template).__name__} "
+        f"instead. Give text such as '{{x}}-{{y}}', or a function."
+    )
     raise ParameterError(msg)
 
 
 def check_timeout(owner: str, seconds: Any) -> float | None:
-    """Return a time limit in seconds, or None for none.
+    """Return a time limit in seconds, or None for none, which 0 stands for too.
 
     Raises:
         ParameterError: it is not a positive number that a clock can count to.
     """
-    if seconds is None:
+    if seconds is None or (seconds == 0 and not isinstance(seconds, bool)):
         return None
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if is_number and 0 < seconds <= LONGEST_TIMEOUT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpc_flows.engine.cancelling import cancel_reason
 from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
-from hpc_flows.engine.hooks import run_hooks
+from hpc_flows.engine.hooks import hook_name, is_coroutine_function, run_hooks
 from hpc_flows.engine.retries import delay_before
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
 from hpc_flows.exceptions import (
@@ -232,10 +232,13 @@ def _tries_again(task: Any, run: TaskRun, context: RunContext, state: State, ret
             message = f"Task run failed with exception: {repr_of(error)} - {ending}"
             run_log(context, ERROR, message + trace_of(error))
         return False
+    condition = task.retry_condition_fn
+    if condition is not None and not (yield from _wants_retry(condition, run, context, state)):
+        return False
     delays = task.retry_delay_seconds
-    delay = delay_before(
-        retry, settings.task_default_retry_delay_seconds if delays is None else delays
-    )
+    if delays is None:
+        delays = settings.task_default_retry_delay_seconds
+    delay = delay_before(retry, delays, task.retry_jitter_factor)
     when = f"start {delay:g} second(s) from now" if delay else "start immediately"
     what = f"Task run failed with exception: {repr_of(error)}"
     run_log(context, INFO, f"{what} - Retry {retry}/{retries} will {when}")
@@ -243,6 +246,25 @@ def _tries_again(task: Any, run: TaskRun, context: RunContext, state: State, ret
     if delay:
         yield Sleep(delay)
     return True
+
+
+def _wants_retry(condition: Any, run: TaskRun, context: RunContext, state: State) -> Steps:
+    """Ask a task's own condition whether a failed run is tried again; an error in it means no."""
+    try:
+        args = (context.task, run, state)
+        wanted = yield Call(condition, args, {}, context, None, is_coroutine_function(condition))
+    except Exception as error:  # noqa: BLE001 - the user's code
+        name = hook_name(condition)
+        message = (
+            f"An error was encountered while running `retry_condition_fn` {name!r}: "
+            f"{repr_of(error)}. The task is not tried again."
+        )
+        run_log(context, ERROR, message + trace_of(error))
+        return False
+    if not wanted:
+        what = f"Task run failed with exception: {repr_of(state.data)}"
+        run_log(context, ERROR, f"{what} - Its retry condition does not want another attempt")
+    return wanted
 
 
 def without_our_frames(error: BaseException) -> BaseException:
