@@ -430,8 +430,8 @@ class tags:  # noqa: N801 - Prefect's name
 
 def __getattr__(name: str) -> Any:
     # Prefect's names are loaded when they are first asked for: jobs never do.
-    from hpc_flows.context import views  # noqa: PLC0415 - see above
-
+    # Not `from hpc_flows.context import views`, which asks this function for `views`.
+    views: Any = __import__("hpc_flows.context.views", fromlist=["__all__"])
     if name not in views.__all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
