@@ -128,21 +128,27 @@ class _Walk:
 
     def _compound(self, value: Any) -> bytes:
         kind = type(value)
-        if kind in (list, tuple):
-            return _digest(kind.__name__.encode(), map(self.of, value))
-        if kind in (set, frozenset):
-            return _digest(kind.__name__.encode(), sorted(map(self.of, value)))
-        if kind is dict:
-            pairs = sorted(self.of(key) + self.of(item) for key, item in value.items())
-            return _digest(b"dict", pairs)
+        plain = _CONTAINERS.get(kind)
+        if plain is not None:
+            return _digest(kind.__name__.encode(), plain(self, value))
         if isinstance(value, type):
             return self._class(value)
-        if isinstance(value, memoryview):
-            return _digest(b"memoryview", [bytes(value)])
         for test, walk in _KINDS:
             if test(value):
                 return _digest(walk.__name__.encode(), walk(self, value))
         return _digest(b"object", self._pickled(value))
+
+    def row(self, value: Any) -> list[bytes]:
+        """Return the parts of a list or tuple."""
+        return [self.of(item) for item in value]
+
+    def heap(self, value: Any) -> list[bytes]:
+        """Return the parts of a set."""
+        return sorted(self.of(item) for item in value)
+
+    def pairs(self, value: Any) -> list[bytes]:
+        """Return the parts of a dict."""
+        return sorted(self.of(key) + self.of(item) for key, item in value.items())
 
     def _class(self, value: type) -> bytes:
         """Return the digest of a class: its name, and what it does if it was made in `__main__`."""
@@ -277,6 +283,14 @@ _KINDS: tuple[tuple[Callable[[Any], Any], Callable[[_Walk, Any], list[bytes]]], 
     (_is_builtin, _Walk.module),
 )
 
+_CONTAINERS: dict[type, Callable[[_Walk, Any], list[bytes]]] = {
+    list: _Walk.row,
+    tuple: _Walk.row,
+    set: _Walk.heap,
+    frozenset: _Walk.heap,
+    dict: _Walk.pairs,
+}
+
 _LEAVES: dict[type, Callable[[Any], bytes]] = {
     type(None): lambda _: b"",
     bool: lambda v: b"1" if v else b"0",
@@ -286,6 +300,7 @@ _LEAVES: dict[type, Callable[[Any], bytes]] = {
     str: lambda v: v.encode("utf-8", "surrogatepass"),
     bytes: lambda v: v,
     bytearray: bytes,
+    memoryview: bytes,
     range: lambda v: repr(v).encode(),
     type(...): lambda _: b"",
     type(NotImplemented): lambda _: b"",

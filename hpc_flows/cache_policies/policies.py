@@ -105,7 +105,8 @@ class CachePolicy:
         Raises:
             HashError: an input holds something that no key can be made of.
         """
-        msg = f"{type(self).__name__} is a CachePolicy without a compute_key of its own."
+        given = ", ".join(kwargs) or f"{task_ctx!r}, {inputs!r}, {flow_parameters!r}"
+        msg = f"{type(self).__name__} has no compute_key of its own to make a key of {given:.200}."
         raise TypeError(msg)
 
     def __sub__(self, other: str) -> CachePolicy:

@@ -102,7 +102,7 @@ class ResultRecordMetadata:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ResultRecordMetadata) and self.fields == other.fields
 
-    __hash__ = None  # type: ignore[assignment] - its fields are a dict
+    __hash__ = None  # type: ignore[assignment]  # its fields are a dict
 
     def __repr__(self) -> str:
         return f"ResultRecordMetadata({self.fields!r})"
@@ -248,7 +248,7 @@ class ResultRecord(StoredValue):
             return False
         return bool(self.get() == other.get())
 
-    __hash__ = None  # type: ignore[assignment] - its fields are a dict
+    __hash__ = None  # type: ignore[assignment]  # its fields are a dict
 
     def __repr__(self) -> str:
         return f"<ResultRecord {self.metadata.fields.get('key')!r}>"

@@ -17,7 +17,8 @@ from hpc_flows.exceptions import (
     SettingsError,
     TransactionError,
 )
-from hpc_flows.results.places import Folder, place_of, safe_name
+from hpc_flows.locking.names import here, safe_name
+from hpc_flows.results.places import Folder, place_of
 from hpc_flows.results.record import (
     ResultRecord,
     ResultRecordMetadata,
@@ -127,11 +128,10 @@ class ResultStore:
         """Return a store with some attributes changed."""
         other = self.__class__.__new__(self.__class__)
         other.__dict__.update(self.__dict__)
-        for name, value in (update or {}).items():
-            if name == "result_storage":
-                other._storage, other._place = value, None
-            else:
-                setattr(other, name, value)
+        changes = dict(update or {})
+        if "result_storage" in changes:
+            changes.update(_storage=changes.pop("result_storage"), _place=None)
+        other.__dict__.update(changes)
         return other
 
     def update_for_flow(self, flow: Any) -> Self:
@@ -220,7 +220,7 @@ class ResultStore:
             key: its key; one is made unless given.
             expiration: when it stops being valid: an aware datetime, or seconds since 1970.
         """
-        epoch = expiration.timestamp() if hasattr(expiration, "timestamp") else expiration
+        epoch = expiration if expiration is None else _epoch(expiration)
         metadata = ResultRecordMetadata(
             v=1,
             key=key or self.storage_key_fn(),
@@ -314,8 +314,6 @@ class ResultStore:
     @staticmethod
     def generate_default_holder() -> str:
         """Return who is here: host, process, thread, and asyncio's task where there is one."""
-        from hpc_flows.locking.holders import here  # noqa: PLC0415 - for those who lock
-
         return here()
 
     def supports_isolation_level(self, level: Any) -> bool:
@@ -441,6 +439,10 @@ def record_name(key: str) -> str:
     """Return the name of the file of a key's record: the key, unless that names the data."""
     name = safe_name(key)
     return name + _RECORD if name.endswith(_DATA) else name
+
+
+def _epoch(moment: Any) -> float:
+    return float(moment.timestamp() if hasattr(moment, "timestamp") else moment)
 
 
 def _random_key() -> str:
