@@ -170,7 +170,9 @@ def _may_live(job: JobView, view: RunView) -> bool:
 
 
 def cancel_jobs(scheduler: Scheduler, jobs: Iterable[JobView]) -> list[str]:
-    """Cancel what lives of some submissions, with one call, and return the ids.
+    """Cancel what lives of some submissions, and return the ids.
+
+    One question finds all of them, one call cancels them, whatever their number.
 
     Only jobs that have our token as their name are touched: the scheduler may have given an id to
     somebody else's job since.
@@ -178,11 +180,12 @@ def cancel_jobs(scheduler: Scheduler, jobs: Iterable[JobView]) -> list[str]:
     Raises:
         SchedulerUnavailable: the scheduler cannot be asked.
     """
-    living: dict[str, None] = {}
-    for job in jobs:
-        for status in scheduler.find(job.token, since=job.intended):
-            if status.phase is not Phase.ENDED:
-                living[status.job.partition("_")[0]] = None
+    wanted = list(jobs)
+    since = min((job.intended for job in wanted if job.intended is not None), default=None)
+    found = scheduler.find([job.token for job in wanted], since=since) if wanted else []
+    living = dict.fromkeys(
+        status.job.partition("_")[0] for status in found if status.phase is not Phase.ENDED
+    )
     if living:
         scheduler.cancel(list(living))
     return list(living)

@@ -71,7 +71,7 @@ def print_run(view: RunView, about: RunSummary, where: Console) -> None:
     _print_head(view.root, about, where)
     if task_runs:
         _heading("Task runs")
-        print_tasks(task_runs)
+        print_tasks(task_runs, orphan=is_orphan(about))
         print_timeline(task_runs, about, where)
     if view.jobs:
         _heading("Jobs")
@@ -106,9 +106,14 @@ def _times(about: RunSummary) -> str:
     return f"{moment(about.started)}, {duration(time.time() - about.started)} ago"
 
 
-def print_tasks(task_runs: Sequence[TaskRunView]) -> None:
-    """Print how many runs of each task stand where, and how long they waited and ran."""
-    tallies = by_task(task_runs)
+def print_tasks(task_runs: Sequence[TaskRunView], *, orphan: bool = False) -> None:
+    """Print how many runs of each task stand where, and how long they waited and ran.
+
+    Args:
+        task_runs: the runs.
+        orphan: whether their driver is gone.
+    """
+    tallies = by_task(task_runs, orphan=orphan)
     columns = [name for name in _COLUMNS if any(getattr(each, name) for each in tallies.values())]
     print_rows(
         ("task", "runs", *columns, "in queue", "ran", "asks for"),
@@ -125,7 +130,7 @@ def print_tasks(task_runs: Sequence[TaskRunView]) -> None:
     )
 
 
-_COLUMNS = ("waiting", "queued", "running", "done", "failed", "cancelled")
+_COLUMNS = ("waiting", "queued", "running", "done", "failed", "cancelled", "gone")
 
 
 def _typical(task_runs: Sequence[TaskRunView]) -> tuple[str, str, str]:

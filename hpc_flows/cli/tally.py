@@ -30,6 +30,7 @@ STYLES = {
     "done": "green",
     "failed": "red",
     "cancelled": "magenta",
+    "gone": "red",
 }
 
 
@@ -49,6 +50,7 @@ class Tally:
         queued: in the cluster's queue.
         running, done, cancelled: as they say.
         failed: failed or crashed.
+        gone: not ended when the driver that ran them, or would have submitted them, was gone.
     """
 
     waiting: int = 0
@@ -57,6 +59,7 @@ class Tally:
     done: int = 0
     failed: int = 0
     cancelled: int = 0
+    gone: int = 0
 
     @property
     def total(self) -> int:
@@ -96,9 +99,15 @@ def tally(runs: Iterable[TaskRunView]) -> Tally:
     return counted
 
 
-def by_task(runs: Iterable[TaskRunView]) -> dict[str, Tally]:
-    """Count task runs by their task's name, in the order of their making."""
+def by_task(runs: Iterable[TaskRunView], *, orphan: bool = False) -> dict[str, Tally]:
+    """Count task runs by their task's name, in the order of their making.
+
+    Args:
+        runs: the task runs.
+        orphan: whether their driver is gone; only what has a job of its own may go on then.
+    """
     counted: dict[str, Tally] = {}
     for run in runs:
-        counted.setdefault(run.task, Tally()).add(standing(run))
+        gone = orphan and not run.is_final and run.job is None
+        counted.setdefault(run.task, Tally()).add("gone" if gone else standing(run))
     return counted

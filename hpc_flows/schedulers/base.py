@@ -230,11 +230,11 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def find(self, token: str, since: float | None = None) -> list[JobStatus]:
+    def find(self, token: str | Sequence[str], since: float | None = None) -> list[JobStatus]:
         """Return all jobs of this user with our token as name, from the queue and from history.
 
         Args:
-            token: the token.
+            token: the token; or several, which are asked about together.
             since: seconds since 1970; only jobs submitted after it.
 
         Raises:

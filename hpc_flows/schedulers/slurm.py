@@ -149,17 +149,24 @@ class Slurm(Scheduler):
             raise AccountingUnavailable(msg)
         return done.stdout
 
-    def find(self, token: str, since: float | None = None) -> list[JobStatus]:
+    def find(self, token: str | Sequence[str], since: float | None = None) -> list[JobStatus]:
         """Look for jobs by name, first in squeue, then in sacct; see `Scheduler.find`."""
-        found = self._queue(say.find_argv(token))
+        tokens = [token] if isinstance(token, str) else list(dict.fromkeys(token))
+        found: list[JobStatus] = []
+        for start in range(0, len(tokens), BATCH):
+            found += self._named(tokens[start : start + BATCH], since)
+        return found
+
+    def _named(self, tokens: list[str], since: float | None) -> list[JobStatus]:
+        found = self._queue(say.find_argv(tokens))
         ago = None if since is None else max(0.0, time.time() - since)
         try:
-            past = read.history(self._accounts(say.history_find_argv(token, ago)))
+            past = read.history(self._accounts(say.history_find_argv(tokens, ago)))
         except AccountingUnavailable:
             past = {}
         # What the queue says is newer: accounting shows endings that were taken back.
         both = {**past, **found}
-        return [status for status in both.values() if _is_it(status, token, since)]
+        return [status for status in both.values() if _is_it(status, tokens, since)]
 
     def cancel(self, ids: Sequence[str], *, token: str | None = None) -> None:
         """Cancel with one scancel; see `Scheduler.cancel`.
@@ -225,8 +232,8 @@ def _living(ids: list[str], queued: dict[str, JobStatus], token: str) -> list[st
     return [job for job in ids if job in ours or (not say.is_element(job) and job in arrays)]
 
 
-def _is_it(status: JobStatus, token: str, since: float | None) -> bool:
-    if status.name != token:
+def _is_it(status: JobStatus, tokens: list[str], since: float | None) -> bool:
+    if status.name not in tokens:
         return False
     # A second of grace: Slurm keeps whole seconds.
     return since is None or status.submitted is None or status.submitted >= since - 1

@@ -245,9 +245,9 @@ def poll_argv(arrays: Iterable[str]) -> list[str]:
     return [*_squeue(), "-j", ",".join(arrays)]
 
 
-def find_argv(token: str) -> list[str]:
-    """Return the command that asks the queue for all jobs of a name."""
-    return [*_squeue(), "-n", token]
+def find_argv(tokens: Iterable[str]) -> list[str]:
+    """Return the command that asks the queue for all jobs of some names."""
+    return [*_squeue(), "-n", ",".join(tokens)]
 
 
 def _squeue() -> list[str]:
@@ -262,18 +262,18 @@ def history_argv(arrays: Iterable[str]) -> list[str]:
     return [*_sacct(), "-j", ",".join(arrays)]
 
 
-def history_find_argv(token: str, seconds_ago: float | None) -> list[str]:
-    """Return the command that asks accounting for all jobs of a name.
+def history_find_argv(tokens: Iterable[str], seconds_ago: float | None) -> list[str]:
+    """Return the command that asks accounting for all jobs of some names.
 
     Args:
-        token: the name.
+        tokens: the names.
         seconds_ago: how far back to look; None for `LOOK_BACK`.
     """
     start = LOOK_BACK
     if seconds_ago is not None:
         # Whole minutes and one more: the clock of the scheduler's machine may differ from ours.
         start = f"now-{int(seconds_ago // 60) + 2}minutes"
-    return [*_sacct(), f"--name={token}", "-S", start]
+    return [*_sacct(), f"--name={','.join(tokens)}", "-S", start]
 
 
 def _sacct() -> list[str]:

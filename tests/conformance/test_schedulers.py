@@ -279,6 +279,14 @@ def test_a_token_is_found_and_others_are_not(bench: Bench) -> None:
     assert bench.scheduler.find(bench.token()) == []
 
 
+def test_several_tokens_are_found_together(bench: Bench) -> None:
+    tokens = [bench.token() for _ in range(3)]
+    jobs = {bench.submit("true", HOLD, token=token): token for token in tokens[:2]}
+    found = {status.job: status.name for status in bench.scheduler.find(tokens)}
+    assert found == jobs
+    assert bench.scheduler.find([]) == []
+
+
 def test_the_token_of_an_array_finds_its_id(bench: Bench) -> None:
     token = bench.token()
     job = bench.submit("true", HOLD, array="0-2", token=token)

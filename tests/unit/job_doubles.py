@@ -114,11 +114,12 @@ class DoubleScheduler(Scheduler):
             raise AccountingUnavailable("the double keeps no accounts")
         return _asked(self.accounts, ids)
 
-    def find(self, token: str, since: float | None = None) -> list[JobStatus]:
+    def find(self, token: str | Sequence[str], since: float | None = None) -> list[JobStatus]:
         self.commands.append("find")
         if self.queue is None:
             raise SchedulerUnavailable("the double cannot be asked")
-        return [status for status in self.queue.values() if status.name == token]
+        tokens = [token] if isinstance(token, str) else token
+        return [status for status in self.queue.values() if status.name in tokens]
 
     def cancel(self, ids: Sequence[str], *, token: str | None = None) -> None:
         self.commands.append("cancel")

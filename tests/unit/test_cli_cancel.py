@@ -35,11 +35,13 @@ class FakeScheduler:
         self.jobs = jobs
         self.error = error
         self.cancelled: list[list[str]] = []
+        self.asked: list[list[str]] = []
 
-    def find(self, token: str, since: float | None = None) -> list[JobStatus]:
+    def find(self, tokens: list[str], since: float | None = None) -> list[JobStatus]:
+        self.asked.append(tokens)
         if self.error is not None:
             raise self.error
-        return [job for job in self.jobs if job.name == token]
+        return [job for job in self.jobs if job.name in tokens]
 
     def cancel(self, ids: Sequence[str], *, token: str | None = None) -> None:
         self.cancelled.append(list(ids))
@@ -66,6 +68,7 @@ def test_jobs_of_a_driver_that_is_gone_are_cancelled_with_one_call(
     jobs = [element("351_0", Phase.ENDED), element("351_1"), element("352", token="hf-8c3f-2")]
     scheduler = use(monkeypatch, *jobs)
     assert invoke(["runs", "cancel", "merry-fox"]) == 0
+    assert scheduler.asked == [["hf-8c3f-1", "hf-8c3f-2"]]
     assert scheduler.cancelled == [["351", "352"]]
     told = capsys.readouterr().out
     assert "is gone" in told

@@ -46,6 +46,24 @@ def test_a_run_whose_driver_is_gone_says_so(home: Path, capsys: Capture) -> None
     assert "its driver is gone" in printed(capsys, "runs", "show", "latest")
 
 
+def test_what_ran_in_a_driver_that_is_gone_does_not_count_as_running(
+    home: Path, capsys: Capture
+) -> None:
+    run = WrittenRun(home)
+    for id_ in ("t-0", "t-1"):
+        run.task_run(0.1, id_, "measure")
+    run.task_run(0.1, "s-0", "summarise")
+    run.job(1, "hf-8c3f-1", "351", ["t-0"])
+    for id_ in ("t-0", "t-1"):
+        run.state(3, id_, "RUNNING", "Running", attempt=1)
+    shown = printed(capsys, "runs", "show", "latest").splitlines()
+    start = next(n for n, line in enumerate(shown) if line.split()[:2] == ["task", "runs"])
+    assert shown[start].split()[:4] == ["task", "runs", "running", "gone"]
+    # The job lives on where it is; what the driver ran itself, or had still to submit, does not.
+    assert shown[start + 1].split()[:4] == ["measure", "2", "1", "1"]
+    assert shown[start + 2].split()[:3] == ["summarise", "1", "1"]
+
+
 def test_lists_are_cut_and_say_how_to_see_the_rest(home: Path, capsys: Capture) -> None:
     for number in range(4):
         WrittenRun(home, f"run-{number}")
@@ -71,7 +89,7 @@ def test_show_counts_task_runs_by_task(home: Path, capsys: Capture) -> None:
     lines = printed(capsys, "runs", "show", "merry-fox").splitlines()
     head = next(line for line in lines if line.startswith("task "))
     measure = next(line for line in lines if line.startswith("measure "))
-    assert head.split()[:5] == ["task", "runs", "waiting", "done", "failed"]
+    assert head.split()[:5] == ["task", "runs", "done", "failed", "gone"]
     assert measure.split()[:4] == ["measure", "2", "1", "1"]
     assert "1 cpu, 1G" in measure
 

@@ -223,9 +223,9 @@ def test_too_many_ids_are_asked_about_in_turns() -> None:
 
 
 def test_a_search_looks_back_a_little_more_than_it_was_told() -> None:
-    assert say.history_find_argv("t", 59)[-1] == "now-2minutes"
-    assert say.history_find_argv("t", 3600)[-1] == "now-62minutes"
-    assert say.history_find_argv("t", None)[-1] == say.LOOK_BACK
+    assert say.history_find_argv(["t"], 59)[-1] == "now-2minutes"
+    assert say.history_find_argv(["t"], 3600)[-1] == "now-62minutes"
+    assert say.history_find_argv(["t"], None)[-1] == say.LOOK_BACK
 
 
 @given(st.sets(st.integers(0, 300)))
