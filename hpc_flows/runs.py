@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from os import urandom
+from _thread import allocate_lock
+from os import register_at_fork, urandom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +33,35 @@ _ANIMALS = (
 ).split()
 
 
+_pool = b""
+
+
+def _random(size: int) -> bytes:
+    """Return random bytes, of which a thousand cost hardly more than sixteen to ask for."""
+    global _pool  # noqa: PLW0603 - a store of bytes, each given out once
+    with _pool_lock:
+        if len(_pool) < size:
+            _pool = urandom(1024)
+        taken, _pool = _pool[:size], _pool[size:]
+    return taken
+
+
+def _forget_pool() -> None:
+    """Leave the bytes that are left to the parent, in a forked child."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = b"", allocate_lock()
+
+
+_pool_lock = allocate_lock()
+register_at_fork(after_in_child=_forget_pool)
+
+
 def new_id() -> str:
     """Return a new random identifier, as the text of a version 4 UUID.
 
     The uuid module is not used: it costs 4 ms to import, which every job would pay.
     """
-    raw = bytearray(urandom(16))
+    raw = bytearray(_random(16))
     raw[6] = raw[6] & 0x0F | 0x40
     raw[8] = raw[8] & 0x3F | 0x80
     text = raw.hex()

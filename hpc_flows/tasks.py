@@ -29,7 +29,6 @@ from hpc_flows.futures import (
 )
 from hpc_flows.resources import Resources
 from hpc_flows.runs import TaskRun
-from hpc_flows.states import Pending
 from hpc_flows.task_runners.base import TaskCall
 from hpc_flows.task_runners.routing import (
     close_alone,
@@ -336,7 +335,9 @@ class Task(Definition[P, R]):
         bound = bind(self.fn, args, kwargs)
         plain = is_plain(args) and (not kwargs or is_plain(kwargs.values()))
         if plain and not wait_for and self.resources is None:
-            return run_task(self, self._new_run(context, bound), args, kwargs, context, elsewhere)
+            run = self._new_run(context, bound)
+            context.root.record_task(run)
+            return run_task(self, run, args, kwargs, context, elsewhere)
         reserve = None
         if self.resources is not None and not context.root.in_job:
             dispatch = with_dispatch(context)
@@ -346,6 +347,7 @@ class Task(Definition[P, R]):
             reserve = lambda: dispatch.hold(self)  # noqa: E731 - short, and used once
         waited = as_waited(wait_for)
         run = self._new_run(context, bound, find_futures((args, kwargs, waited)))
+        context.root.record_task(run)
         return run_waiting_task(self, run, args, kwargs, context, waited, reserve, elsewhere)
 
     def _steps_handed_out(
@@ -400,7 +402,6 @@ class Task(Definition[P, R]):
         dispatch = with_dispatch(context)
         dispatch.check(self)
         waited = as_waited(wait_for)
-        pending = Pending()
         calls = []
         for index, (args, kwargs) in enumerate(arguments):
             upstream = (
@@ -409,9 +410,9 @@ class Task(Definition[P, R]):
                 else (find_futures((args, kwargs, waited)))
             )
             run = self._new_run(context, bound[index], upstream, index if mapped else None)
-            context.root.record("task", run, pending)
             future = TaskFuture(run, give_way)
             calls.append(TaskCall(self, run, args, kwargs, future, context, waited))
+        context.root.record_pending([call.run for call in calls])
         dispatch(self, calls)
         return TaskFutureList([call.future for call in calls])
 
@@ -422,12 +423,12 @@ class Task(Definition[P, R]):
         upstream: Sequence[TaskFuture] = (),
         map_index: int | None = None,
     ) -> TaskRun:
-        """Make the run of one call, and journal it."""
+        """Make the run of one call."""
         name = None
         if self.task_run_name is not None:
             name = run_name(f"task {self.name!r}", self.task_run_name, parameters)
         flow_run = context.flow_run
-        run = TaskRun(
+        return TaskRun(
             self.name,
             self.task_key,
             name,
@@ -437,8 +438,6 @@ class Task(Definition[P, R]):
             resources=self.resources,
             map_index=map_index,
         )
-        context.root.record_task(run)
-        return run
 
     def _tags_in(self, context: RunContext) -> tuple[str, ...]:
         if not self.tags:

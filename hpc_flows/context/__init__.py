@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 from hpc_flows.exceptions import ParameterError
 from hpc_flows.journal.event import shortened
+from hpc_flows.states import Pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
 #: Characters, or items, of a parameter that the journal shows.
 _PREVIEW = 200
+#: Events of one write of a map's new runs, some 25 KB.
+_TOGETHER = 64
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _current: ContextVar[RunContext | None] = ContextVar("hpc_flows_run", default=None)
 
@@ -127,18 +130,7 @@ class RootRun:
         """
         run.state = state
         state.belongs_to(subject, run.id)
-        data: dict[str, Any] = {
-            "subject": subject,
-            "id": run.id,
-            "type": state.type.value,
-            "name": state.name,
-            "attempt": run.run_count,
-        }
-        if state.message:
-            data["message"] = shortened(str(state.message))
-        if state.details:
-            data["details"] = state.details
-        self.journal.write("state", data)
+        self.journal.write("state", _state_facts(subject, run, state))
 
     def record_flow(self, run: FlowRun, entrypoint: str) -> None:
         """Journal a new flow run."""
@@ -157,22 +149,19 @@ class RootRun:
         )
 
     def record_task(self, run: TaskRun) -> None:
-        """Journal a new task run."""
-        resources = run.resources
-        self.journal.write(
-            "task-run",
-            {
-                "id": run.id,
-                "name": run.name,
-                "task": run.task_name,
-                "key": run.task_key,
-                "flow_run": run.flow_run_id,
-                "upstream": run.upstream,
-                "resources": None if resources is None else resources.to_dict(),
-                "tags": run.tags,
-                "map_index": run.map_index,
-            },
-        )
+        """Journal a new task run that starts at once."""
+        self.journal.write("task-run", _run_facts(run))
+
+    def record_pending(self, runs: Sequence[TaskRun]) -> None:
+        """Journal new task runs that wait to be started; a thousand in not many writes."""
+        events: list[tuple[str, dict[str, Any]]] = []
+        for run in runs:
+            state = run.state = Pending()
+            state.belongs_to("task", run.id)
+            events.append(("task-run", _run_facts(run)))
+            events.append(("state", _state_facts("task", run, state)))
+        for start in range(0, len(events), _TOGETHER):
+            self.journal.write_together(*events[start : start + _TOGETHER])
 
     def close(self) -> None:
         """Close the runners of clusters and bring the journal to the disk."""
@@ -182,6 +171,36 @@ class RootRun:
             runner.close()
         self.runners.clear()
         self.journal.close()
+
+
+def _state_facts(subject: str, run: FlowRun | TaskRun, state: State) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "subject": subject,
+        "id": run.id,
+        "type": state.type.value,
+        "name": state.name,
+        "attempt": run.run_count,
+    }
+    if state.message:
+        data["message"] = shortened(str(state.message))
+    if state.details:
+        data["details"] = state.details
+    return data
+
+
+def _run_facts(run: TaskRun) -> dict[str, Any]:
+    resources = run.resources
+    return {
+        "id": run.id,
+        "name": run.name,
+        "task": run.task_name,
+        "key": run.task_key,
+        "flow_run": run.flow_run_id,
+        "upstream": run.upstream,
+        "resources": None if resources is None else resources.to_dict(),
+        "tags": run.tags,
+        "map_index": run.map_index,
+    }
 
 
 class Submitted:

@@ -26,6 +26,7 @@ from hpc_flows.journal.event import (
 )
 from hpc_flows.journal.folder import check_name, create_run, read_key
 from hpc_flows.journal.reserve import NO_ROOM, release, restore
+from hpc_flows.journal.trouble import log_record, loss, shut_message, too_long, trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,6 +154,25 @@ class JournalWriter:
             self._tell(callback, kind, data)
         return seq
 
+    def write_together(self, *events: tuple[str, dict[str, Any]]) -> None:
+        """Append some events, none of them a log record, in one step; it fails as `write` does."""
+        texts = [(kind, encode(data)) for kind, data in events]
+        with self._lock:
+            lines = [self._line(kind, text)[1] for kind, text in texts]
+            sent = self._put_together(lines)
+            for line in lines[sent:]:
+                self._keep(line, self._put(line))
+            if self._fsync:
+                self._unsynced.extend(lines)
+            self._written += len(lines)
+        if len(self._unsynced) > _MOST_UNSYNCED:
+            self._sync(self._written)
+        elif not self._awake and self._background:
+            self._rouse()
+        for callback in self._callbacks:
+            for kind, data in events:
+                self._tell(callback, kind, data)
+
     def subscribe(self, callback: Callable[[str, dict[str, Any]], object]) -> None:
         """Have `callback(kind, data)` called after every event, in the thread that wrote it.
 
@@ -187,6 +207,18 @@ class JournalWriter:
     def _append(self, kind: str, text: str) -> int:
         if self._ailing and kind == "log" and not self._is_well():
             return self._drop()
+        seq, line = self._line(kind, text)
+        error = self._put(line)
+        if error is not None and kind == "log":
+            self._ailing = True
+            return self._drop()
+        self._keep(line, error)
+        if self._fsync and kind != "log":
+            self._unsynced.append(line)
+        self._written += 1
+        return seq
+
+    def _line(self, kind: str, text: str) -> tuple[int, bytes]:
         seq = next(self._seqs)
         wall = time()
         if wall < self._wall:  # noqa: PLR1730 - the clock was set back; max() takes 4 times longer
@@ -197,17 +229,13 @@ class JournalWriter:
             f'"kind":{self._kinds.get(kind) or self._quoted(kind)},"data":{text}}}'.encode("ascii")
         )
         if len(line) > MAX_LINE:
-            raise JournalError(_too_long(self.path, kind, len(line)))
-        error = self._put(line)
+            raise JournalError(too_long(self.path, kind, len(line)))
+        return seq, line
+
+    def _keep(self, line: bytes, error: OSError | None) -> None:
         if error is not None:
             self._ailing = True
-            if kind == "log":
-                return self._drop()
             self._insist(line, error)
-        if self._fsync and kind != "log":
-            self._unsynced.append(line)
-        self._written += 1
-        return seq
 
     def _quoted(self, kind: str) -> str:
         self._kinds[kind] = text = quote(kind)
@@ -226,17 +254,32 @@ class JournalWriter:
         self._torn = self._torn or sent > 0
         return OSError(ENOSPC, os.strerror(ENOSPC))
 
+    def _put_together(self, lines: list[bytes]) -> int:
+        """Write lines at once; return how many of them are whole."""
+        if self._torn or self._ailing:
+            return 0
+        try:
+            sent = _write(self._fd, b"".join(lines))
+        except OSError:
+            return 0
+        for number, line in enumerate(lines):
+            if sent < len(line):
+                self._torn = sent > 0
+                return number
+            sent -= len(line)
+        return len(lines)
+
     def _insist(self, line: bytes, error: OSError) -> None:
         """Write a line that must be kept, with the help of the reserve."""
         give_up = monotonic() + self._patience
         failed: OSError | None = error
         for pause in _pauses():
             if self._closed:
-                raise JournalError(_shut_message(self.path)) from failed
+                raise JournalError(shut_message(self.path)) from failed
             if failed is None:
                 return
             if monotonic() > give_up:
-                raise JournalError(_trouble(self.path, failed)) from failed
+                raise JournalError(trouble(self.path, failed)) from failed
             self._ease(failed)
             sleep(pause)
             failed = self._put(line)
@@ -271,7 +314,7 @@ class JournalWriter:
     def _recover(self) -> bool:
         self._ailing = False
         lost, self._unreported = self._unreported, 0
-        if lost and not self._append("log", encode(_loss(self.path, lost))):
+        if lost and not self._append("log", encode(loss(self.path, lost))):
             self._unreported += lost - 1  # -1: the report itself was counted as dropped
             self.dropped -= 1
         return not self._ailing
@@ -314,7 +357,7 @@ class JournalWriter:
             if failed is None:
                 return
             if self._closed or monotonic() > give_up:
-                raise JournalError(_trouble(self.path, failed)) from failed
+                raise JournalError(trouble(self.path, failed)) from failed
             self._ease(failed)
             sleep(pause)
             failed = self._write_again()
@@ -391,7 +434,7 @@ class JournalWriter:
         except Exception as error:  # noqa: BLE001 - a broken display must not break the run
             self._callbacks = tuple(other for other in self._callbacks if other is not callback)
             message = f"A subscriber of the journal raised {error!r} and is not called any more."
-            self.write("log", _log_record("ERROR", message))
+            self.write("log", log_record("ERROR", message))
 
 
 #: Writers that are open, so that a forked child can let go of them.
@@ -422,7 +465,7 @@ def _open_new(path: str) -> int:
     except OSError as error:
         if error.errno in NO_ROOM and release(os.path.dirname(os.path.dirname(path))):
             return _open_new(path)
-        raise JournalError(_trouble(path, error)) from error
+        raise JournalError(trouble(path, error)) from error
 
 
 def _settle(run_dir: str, *, whole: bool) -> None:
@@ -452,37 +495,3 @@ def _shortened(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(message, str) or len(message) <= LONGEST_MESSAGE:
         return data
     return {**data, "message": shortened(message)}
-
-
-def _log_record(level: str, message: str) -> dict[str, Any]:
-    return {"level": level, "message": message, "logger": "hpc_flows.journal"}
-
-
-def _loss(path: str, lost: int) -> dict[str, Any]:
-    message = (
-        f"{lost} log record{'s were' if lost > 1 else ' was'} dropped, because {path} could not "
-        f"be written for a while; states were kept."
-    )
-    return {**_log_record("WARNING", message), "dropped": lost}
-
-
-def _trouble(path: str, error: OSError) -> str:
-    if error.errno in NO_ROOM:
-        cure = "Free space in that file system, or ask for more quota, then run again."
-    else:
-        cure = "Set HPC_FLOWS_HOME to a folder that you may write, on a disk that works."
-    return f"The journal {path} cannot be written: {error.strerror}. {cure}"
-
-
-def _shut_message(path: str) -> str:
-    return (
-        f"The journal {path} is closed in this process. A forked child, or whoever writes after "
-        f"the end of a run, needs a JournalWriter of its own."
-    )
-
-
-def _too_long(path: str, kind: str, size: int) -> str:
-    return (
-        f"An event of kind {kind!r} of {size} bytes is too long for the journal {path}, which "
-        f"takes {MAX_LINE}. Keep large data in a result or a file, and its name in the event."
-    )

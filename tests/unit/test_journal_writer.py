@@ -426,3 +426,37 @@ def test_the_writer_loads_nothing_that_jobs_would_pay_for() -> None:
         check=True,
     )
     assert loaded.stdout.split() == []
+
+
+def test_events_that_are_written_together_are_events_like_any_other(run_dir: str) -> None:
+    with JournalWriter(run_dir, "r", "w") as journal:
+        told: list[str] = []
+        journal.subscribe(lambda kind, data: told.append(kind))
+        journal.write_together(("task-run", {"id": "a"}), ("state", {"id": "a"}))
+        journal.write("state", {"id": "b"})
+    events = read_run(run_dir)
+    assert [(event.seq, event.kind) for event in events] == [
+        (1, "task-run"),
+        (2, "state"),
+        (3, "state"),
+    ]
+    assert told == ["task-run", "state", "state"]
+
+
+@pytest.mark.parametrize("room", [0, 1, 200, 350, 100_000])
+def test_a_disk_that_fills_between_events_written_together_loses_none(
+    run_dir: str, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    left = [room]
+
+    def write(fd: int, data: bytes) -> int:
+        size = min(left[0], len(data))
+        left[0] = 1_000_000  # somebody freed space
+        if not size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.write(fd, data[:size])
+
+    with JournalWriter(run_dir, "r", "w") as journal:
+        monkeypatch.setattr(writer_module, "_write", write)
+        journal.write_together(*[("state", {"id": name, "x": "y" * 80}) for name in "abc"])
+    assert [event.data["id"] for event in read_run(run_dir) if event.kind == "state"] == [*"abc"]

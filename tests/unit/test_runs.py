@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import uuid
 
@@ -54,3 +55,16 @@ def test_a_task_run_can_be_sent_to_another_process() -> None:
         3,
         2,
     )
+
+
+def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
+    new_id()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writer, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 100).decode() != new_id()
+    os.close(reader)
+    os.close(writer)
