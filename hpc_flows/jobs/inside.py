@@ -13,7 +13,7 @@ import os
 import sys
 from time import monotonic, time
 
-from hpc_flows.context import RootRun, RunContext
+from hpc_flows.context import RootRun, RunContext, current
 from hpc_flows.engine.drive import drive
 from hpc_flows.engine.task_engine import run_task
 from hpc_flows.exceptions import (
@@ -27,12 +27,13 @@ from hpc_flows.jobs.payload import Payload, read_payload
 from hpc_flows.journal.event import shortened
 from hpc_flows.journal.folder import read_key
 from hpc_flows.journal.writer import JournalWriter
-from hpc_flows.logging import ERROR, active_capture, run_log
+from hpc_flows.logging import ERROR, INFO, active_capture, attach_loggers, run_log
 from hpc_flows.results.kept import RunResults
 from hpc_flows.states import Crashed, Failed, State, StateType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Literal, NoReturn
 
     from hpc_flows.runs import FlowRun, TaskRun
@@ -98,9 +99,34 @@ class Job:
 class JobRun(RootRun):
     """The run as a job sees it: states carry what the job knows of its node, results are kept."""
 
-    __slots__ = ("job",)
+    __slots__ = ("job", "shares")
 
     job: Job
+    #: Whether it was said that tasks in a job share what the job has.
+    shares: bool
+
+    def record_task(self, run: TaskRun) -> None:
+        """Journal a run inside of the job's own; what it asks for has no effect, and is told."""
+        super().record_task(run)
+        self._tell_of_sharing((run,))
+
+    def record_pending(self, runs: Sequence[TaskRun]) -> None:
+        """Journal runs inside of the job's own that wait to be started."""
+        super().record_pending(runs)
+        self._tell_of_sharing(runs)
+
+    def _tell_of_sharing(self, runs: Sequence[TaskRun]) -> None:
+        asking = next((run for run in runs if run.resources is not None), None)
+        context = current()
+        if asking is None or asking.resources is None or self.shares or context is None:
+            return
+        self.shares = True
+        text = (
+            f"Task {asking.task_name!r} asks for {asking.resources.describe()}, which has no "
+            f"effect inside of job {self.job.id}: tasks that are called in a job run there, and "
+            "share what it has. For a job of its own, submit it from the flow."
+        )
+        run_log(context, INFO, text)
 
     def record(
         self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State
@@ -274,7 +300,8 @@ def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[A
     key = read_key(job.run_dir)
     results = RunResults(job.run_dir, key, settings.results_inline_limit)
     root = JobRun(job.run_dir, journal.run_id, journal, results, key, settings, in_job=True)
-    root.job = job
+    root.job, root.shares = job, False
+    attach_loggers(root)
     if job.restart:
         run.run_count = _attempts_before(job)
     context = RunContext(root, flow_run=flow_run, tags=tags, log_prints=log_prints)

@@ -10,7 +10,6 @@ import sys
 import time
 
 from hpc_flows.context import current
-from hpc_flows.exceptions import MissingContextError
 from hpc_flows.journal.event import shortened
 
 TYPE_CHECKING = False
@@ -18,7 +17,27 @@ if TYPE_CHECKING:
     import logging as std
     from typing import Any
 
-    from hpc_flows.context import RunContext
+    from hpc_flows.context import RootRun, RunContext
+    from hpc_flows.logging.children import capture_output
+    from hpc_flows.logging.loggers import (
+        LogEavesdropper,
+        disable_logger,
+        disable_run_logger,
+        flow_run_logger,
+        get_run_logger,
+        task_run_logger,
+    )
+
+__all__ = [
+    "LogEavesdropper",
+    "capture_output",
+    "disable_logger",
+    "disable_run_logger",
+    "flow_run_logger",
+    "get_logger",
+    "get_run_logger",
+    "task_run_logger",
+]
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
 _NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
@@ -30,6 +49,8 @@ _COLOURS = {
     "CRITICAL": "\x1b[1;31m",
 }
 _ROOT = "hpc_flows"
+#: The handler of pytest's `caplog`, which sees what runs log although our loggers do not propagate.
+_CAPLOG = "LogCaptureHandler"
 _FLOW_RUNS = "hpc_flows.flow_runs"
 _TASK_RUNS = "hpc_flows.task_runs"
 _OUTPUT = "hpc_flows.task_runs.output"
@@ -59,6 +80,9 @@ def run_log(context: RunContext, level: int, message: str, name: str | None = No
 
 def _is_customised(std_logging: Any, name: str) -> bool:
     """Tell whether somebody has changed our loggers, so that records must go through them."""
+    for handler in std_logging.root.handlers:
+        if type(handler).__name__ == _CAPLOG:
+            return True
     known = std_logging.Logger.manager.loggerDict
     for each in (name, _ROOT):
         logger = known.get(each)
@@ -182,33 +206,6 @@ def get_logger(name: str | None = None) -> std.Logger:
     return _std_logger(f"{_ROOT}.{name}")
 
 
-def get_run_logger(
-    context: RunContext | None = None, **extra: Any
-) -> std.LoggerAdapter[std.Logger]:
-    """Return a logger for the flow or task that calls this.
-
-    Args:
-        context: whose logger to return, instead of the caller's.
-        extra: attributes for every log record.
-
-    Raises:
-        MissingContextError: it is called outside of flows and tasks.
-    """
-    context = context or current()
-    if context is None or context.root is None:
-        msg = (
-            "get_run_logger() was called outside of any flow or task; there, use "
-            "logging.getLogger(), or hpc_flows.logging.get_logger()."
-        )
-        raise MissingContextError(msg)
-    import logging as std  # noqa: PLC0415 - the user asks for the standard library's logger
-
-    name = _FLOW_RUNS if context.task_run is None else _TASK_RUNS
-    extra["hpc_flows_context"] = context
-    _describe(context, extra)
-    return std.LoggerAdapter(_std_logger(name), extra)
-
-
 def _describe(context: RunContext, extra: dict[str, Any]) -> None:
     """Add the attributes that Prefect users put in their formats."""
     flow_run, task_run = context.flow_run, context.task_run
@@ -235,7 +232,7 @@ def _std_logger(name: str) -> std.Logger:
     return std.getLogger(name)
 
 
-def _run_handler() -> std.Handler:
+def _run_handler(*, ours: bool = True) -> std.Handler:
     import logging as std  # noqa: PLC0415 - as above
 
     class RunHandler(std.Handler):
@@ -246,14 +243,45 @@ def _run_handler() -> std.Handler:
             try:
                 message = self.format(record)
                 if context is None or context.root is None:
-                    if record.levelno >= WARNING:
+                    if ours and record.levelno >= WARNING:
                         print_line("never", record.levelname, message, record.created)
                 elif record.levelno >= context.root.log_level:
                     _emit(context, record.levelname, record.name, message, record.created)
+                if ours:
+                    _show_to_tests(record)
             except Exception:  # noqa: BLE001 - as every handler of the standard library
                 self.handleError(record)
 
     return RunHandler()
+
+
+def _show_to_tests(record: std.LogRecord) -> None:
+    """Hand a record to pytest's `caplog`, unless that has come to our loggers by itself."""
+    import logging as std  # noqa: PLC0415 - as above
+
+    ours = std.getLogger(_ROOT).handlers
+    for handler in std.root.handlers:
+        is_caplog = type(handler).__name__ == _CAPLOG and handler not in ours
+        if is_caplog and record.levelno >= handler.level:
+            handler.handle(record)
+
+
+def attach_loggers(root: RootRun) -> None:
+    """Have what the loggers of the setting `logging_extra_loggers` say in runs kept and shown, too.
+
+    Those that have no level of their own get that of the run.
+    """
+    names = root.settings.logging_extra_loggers
+    if names is None:
+        return
+    import logging as std  # noqa: PLC0415 - only where the setting is used
+
+    for name in names.split(","):
+        logger = std.getLogger(name.strip())
+        if not any(type(handler).__name__ == "RunHandler" for handler in logger.handlers):
+            logger.addHandler(_run_handler(ours=False))
+        if logger.level == std.NOTSET:
+            logger.setLevel(root.log_level)
 
 
 def catch_prints() -> None:
@@ -297,6 +325,7 @@ _HOMES = {
     "disable_logger": "loggers",
     "disable_run_logger": "loggers",
     "flow_run_logger": "loggers",
+    "get_run_logger": "loggers",
     "task_run_logger": "loggers",
     "LogEavesdropper": "loggers",
 }
@@ -308,6 +337,6 @@ def __getattr__(name: str) -> Any:
         return getattr(module, name)
     from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
 
-    hint = close_match(name, (*_HOMES, "get_logger", "get_run_logger"))
+    hint = close_match(name, __all__)
     msg = f"hpc_flows.logging has no attribute {name!r}.{hint}"
     raise AttributeError(msg)

@@ -12,7 +12,15 @@ import pytest
 from hpc_flows import flow, get_run_logger, task
 from hpc_flows.exceptions import MissingContextError
 from hpc_flows.journal.reader import read_run
-from hpc_flows.logging import get_logger
+from hpc_flows.logging import (
+    LogEavesdropper,
+    disable_run_logger,
+    flow_run_logger,
+    get_logger,
+    task_run_logger,
+)
+from hpc_flows.logging.loggers import RunLogger
+from hpc_flows.runs import FlowRun, TaskRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,3 +192,91 @@ def test_a_plain_flow_loads_no_logging(tmp_path: Path) -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, str(program)], check=True, timeout=60, capture_output=True)
+
+
+def test_run_loggers_can_be_silenced(
+    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    @task
+    def work() -> int:
+        get_run_logger().warning("said by the task")
+        return 1
+
+    @flow
+    def main() -> int:
+        return work()
+
+    with disable_run_logger():
+        assert work.fn() == 1
+        assert main() == 1
+    assert _logs(home) == []
+    assert "said by" not in capsys.readouterr().err + caplog.text
+    assert main() == 1
+    assert "said by the task" in capsys.readouterr().err
+
+
+def test_pytests_caplog_sees_what_runs_log(caplog: pytest.LogCaptureFixture) -> None:
+    @flow(log_prints=True)
+    def main() -> None:
+        get_run_logger().info("logged")
+        print("printed")  # noqa: T201 - prints are what is tested
+
+    main()
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages.count("logged") == 1
+    assert messages.count("printed") == 1
+
+
+def test_other_loggers_are_part_of_runs_where_the_setting_names_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_FLOWS_LOGGING_EXTRA_LOGGERS", "extra_one, extra_two")
+
+    @flow
+    def main() -> None:
+        logging.getLogger("extra_one.below").info("one")
+        logging.getLogger("extra_two").info("two")
+        logging.getLogger("another").info("not asked for")
+
+    main()
+    messages = [log["message"] for log in _logs(home)]
+    assert "one" in messages
+    assert "two" in messages
+    assert "not asked for" not in messages
+
+
+def test_what_a_record_says_of_itself_is_added_to_what_its_logger_knows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @flow(flow_run_name="f", name="flow-of-f")
+    def main() -> None:
+        logger = get_run_logger(site="here")
+        assert isinstance(logger, RunLogger)
+        logger.getChild("part", {"step": 2}).info("said", extra={"more": 3})
+
+    main()
+    (record,) = [record for record in caplog.records if record.getMessage() == "said"]
+    facts = {name: getattr(record, name) for name in ("flow_run_name", "flow_name", "site")}
+    assert facts == {"flow_run_name": "f", "flow_name": "flow-of-f", "site": "here"}
+    assert (record.__dict__["step"], record.__dict__["more"]) == (2, 3)
+    assert record.name == "hpc_flows.flow_runs.part"
+
+
+def test_loggers_can_be_made_for_given_runs() -> None:
+    flow_run, task_run = FlowRun("a-flow", "f"), TaskRun("a-task", "key", "t")
+    of_flow = flow_run_logger(flow_run, more=1).extra
+    of_task = task_run_logger(task_run, flow_run=flow_run).extra
+    assert of_flow is not None
+    assert of_task is not None
+    assert (of_flow["flow_run_id"], of_flow["flow_name"]) == (flow_run.id, "a-flow")
+    assert of_flow["more"] == 1
+    assert (of_task["task_run_name"], of_task["task_name"]) == ("t", "a-task")
+    assert of_task["flow_run_name"] == "f"
+
+
+def test_a_logger_can_be_listened_to() -> None:
+    with LogEavesdropper("overheard", logging.WARNING) as listening:
+        logging.getLogger("overheard.child").warning("first")
+        logging.getLogger("overheard").info("too quiet")
+        logging.getLogger("overheard").error("second")
+    assert listening.text() == "[WARNING]: first\n[ERROR]: second"
