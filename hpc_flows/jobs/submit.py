@@ -264,7 +264,7 @@ class Desk:
                 details = {"job": element.job, "cluster": self.cluster.name}
                 self._root.record("task", run, InfrastructurePending(details=details))
         self._tracker.submitted(head)
-        self._tracker.tell(_sent_message(head, self._mode))
+        self._tracker.tell(_sent_message(head, self._mode), head.elements[0])
         self._cancel_late(head)
 
     def _cancel_late(self, head: Submission) -> None:
@@ -284,7 +284,8 @@ class Desk:
         if len(alive) > 1:
             # Once in full; `result()` of each run raises the whole error all the same.
             what = f"{len(alive)} runs of task {head.task!r} were not submitted"
-            self._tracker.log(ERROR, f"{what} to {self.cluster.name}: {message}")
+            text = f"{what} to {self.cluster.name}: {message}"
+            self._tracker.log(ERROR, text, alive[0])
             message = shortened(message)
         for element in alive:
             name = element.call.run.name

@@ -359,7 +359,7 @@ class Tracker:
         run = element.call.run
         run.run_count = max(run.run_count, element.attempt)
         self.root.record("task", run, state)
-        self.log(WARNING, f"Job {element.job} of task run {run.name!r} was queued again.")
+        self.log(WARNING, f"Job {element.job} of task run {run.name!r} was queued again.", element)
 
     def history_answered(
         self, cluster: str, asked: Sequence[str], found: Mapping[str, JobStatus]
@@ -402,7 +402,8 @@ class Tracker:
         if verdict.warning and verdict.warning not in element.submission.told:
             element.submission.told.add(verdict.warning)
             name = element.call.run.name
-            self.log(WARNING, f"Task run {name!r} (job {element.job}) waits: {verdict.warning}.")
+            text = f"Task run {name!r} (job {element.job}) waits: {verdict.warning}."
+            self.log(WARNING, text, element)
         if element.ended_since is None and element.gone_since is None and element.final is None:
             self._suspects.discard(element)
             element.look_at = None
@@ -435,17 +436,23 @@ class Tracker:
             target=withdraw, args=(asker, [job], token), name="hpc-flows-withdraw", daemon=True
         ).start()
 
-    def log(self, level: int, message: str) -> None:
-        """Log a message about jobs at the level of the flow run."""
-        run_log(self._context, level, message)
+    def log(self, level: int, message: str, about: Element | None = None) -> None:
+        """Log a message about jobs.
+
+        Args:
+            level: as of the standard library's logging.
+            message: the message.
+            about: whose; the flow or task run that called it says it, else the first run.
+        """
+        run_log(self._context if about is None else about.call.context, level, message)
 
     def warn(self, message: str) -> None:
         """Log a warning about a cluster."""
         self.log(WARNING, message)
 
-    def tell(self, message: str) -> None:
+    def tell(self, message: str, about: Element) -> None:
         """Log what was done."""
-        self.log(INFO, message)
+        self.log(INFO, message, about)
 
 
 def withdraw(asker: Asker, jobs: list[str], token: str) -> None:

@@ -123,3 +123,21 @@ def test_the_journal_tells_the_whole_way_of_a_run(home: Path) -> None:
     assert states == ["Pending", "InfrastructurePending", "Running", "Completed"]
     kinds = [e.kind for run in home.glob("runs/*") for e in read_run(str(run))]
     assert kinds.index("job-intent") < kinds.index("job-submitted")
+
+
+def test_a_submission_is_told_by_the_flow_run_that_made_it(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @flow
+    def inner() -> int:
+        return int(square.submit(2).result())
+
+    @flow
+    def outer() -> int:
+        return int(square.submit(1).result()) + inner()
+
+    assert outer() == 5
+    shown = capfd.readouterr().err.splitlines()
+    tellers = [line.split("'")[1] for line in shown if " - Submitted task run" in line]
+    names = [line.split("'")[1] for line in shown if "Beginning flow run" in line]
+    assert tellers == names

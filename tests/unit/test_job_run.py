@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from job_doubles import call_of, run_context, until
 
-from hpc_flows import flow, task
+from hpc_flows import Resources, flow, task
 from hpc_flows.jobs import inside, packing
 from hpc_flows.jobs.collect import _bare_task_run, _shared_part
 from hpc_flows.jobs.script import Folders
@@ -327,3 +327,30 @@ def test_memory_kills_of_others_on_the_machine_are_not_counted(
     (folder / "memory.events").write_text("oom_kill 5\n")
     (tmp_path / "self").write_text("0::/system.slice\n")
     assert inside.oom_kills("9", str(tmp_path / "self"), str(tmp_path / "cgroup")) == 0
+
+
+@task(resources=Resources(cpus=4, memory="2G"))
+def wants_more(x: int) -> int:
+    return x
+
+
+@task
+def calls_what_wants_more() -> int:
+    return wants_more(1) + wants_more.submit(2).result() + sum(wants_more.map([3, 4]).result())
+
+
+def test_that_a_job_shares_what_it_has_with_tasks_called_in_it_is_said_once() -> None:
+    node = Node(calls_what_wants_more, ())
+    assert node.run()[0] == 0
+    logs = [event.data for event in node.events("log")]
+    (told,) = [data for data in logs if "has no effect" in data["message"]]
+    assert told["level"] == "INFO"
+    assert told["task_run"] == node.calls[0].run.id
+    assert "'wants_more' asks for 4 cpus, 2G" in told["message"]
+    assert "inside of job 351_0" in told["message"]
+
+
+def test_nothing_is_said_of_tasks_in_a_job_that_ask_for_nothing() -> None:
+    node = Node(nested, (2,))
+    node.run()
+    assert not [e for e in node.events("log") if "has no effect" in e.data["message"]]
