@@ -349,29 +349,41 @@ def with_values(
         UpstreamTaskError: one did not complete, and `allow_failure` is not around it.
     """
     for item in wait_for:
-        replace_futures(item, _value, _value_or_error)
+        replace_futures(item, _value, _value_or_error, _STATES)
     if is_plain(args) and is_plain(kwargs.values()):
         return args, kwargs
-    args = [replace_futures(arg, _value, _value_or_error) for arg in args]
-    return args, {k: replace_futures(v, _value, _value_or_error) for k, v in kwargs.items()}
+    args = [replace_futures(arg, _value, _value_or_error, _STATES) for arg in args]
+    return args, {
+        name: replace_futures(value, _value, _value_or_error, _STATES)
+        for name, value in kwargs.items()
+    }
 
 
-def _value(future: TaskFuture) -> Any:
-    check_upstream(future)
-    return value_of(future.state)
+#: What stands for its value among arguments, besides futures: what `return_state=True` gave.
+_STATES = (State,)
 
 
-def _value_or_error(future: TaskFuture) -> Any:
-    return value_of(future.state, raise_on_failure=False)
+def _value(given: TaskFuture | State) -> Any:
+    check_upstream(given)
+    return value_of(_state_of(given))
 
 
-def check_upstream(future: TaskFuture) -> None:
+def _value_or_error(given: TaskFuture | State) -> Any:
+    return value_of(_state_of(given), raise_on_failure=False)
+
+
+def _state_of(given: TaskFuture | State) -> State:
+    return given if isinstance(given, State) else given.state
+
+
+def check_upstream(given: TaskFuture | State) -> None:
     """Raise UpstreamTaskError, from what it raised, when an ended task run did not complete."""
-    state = future.state
+    state = _state_of(given)
     if state.type is _COMPLETED:
         return
+    whose = "" if isinstance(given, State) else f"{given.name!r} "
     message = (
-        f"Upstream task run {future.name!r} did not reach a 'COMPLETED' state; it ended as "
+        f"Upstream task run {whose}did not reach a 'COMPLETED' state; it ended as "
         f"{state.name}. Wrap its future in allow_failure() to run the task all the same."
     )
     raise UpstreamTaskError(message) from _error_of(state)

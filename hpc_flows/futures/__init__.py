@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from hpc_flows.exceptions import UnfinishedRun
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -310,51 +308,65 @@ def wait_until(
             resume()
 
 
-class unmapped:  # noqa: N801 - Prefect's name
+class BaseAnnotation:
+    """Says of an argument how a task is to take it; the value itself is in `value`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def unwrap(self) -> Any:
+        """Return the value."""
+        return self.value
+
+    def rewrap(self, value: Any) -> Any:
+        """Say the same of another value."""
+        return type(self)(value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and bool(self.value == other.value)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.value))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.value!r})"
+
+
+class unmapped(BaseAnnotation):  # noqa: N801 - Prefect's name
     """Give the same value to every call of a `map`, even if it could be iterated over."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return f"unmapped({self.value!r})"
+    __slots__ = ()
 
 
-class allow_failure:  # noqa: N801 - Prefect's name
+class allow_failure(BaseAnnotation):  # noqa: N801 - Prefect's name
     """Start a task even though the future that it is given failed; it gets the exception."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return f"allow_failure({self.value!r})"
+    __slots__ = ()
 
 
-class quote:  # noqa: N801 - Prefect's name
+class quote(BaseAnnotation):  # noqa: N801 - Prefect's name
     """Pass a value on as it is, without looking for futures in it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    __slots__ = ()
 
     def unquote(self) -> Any:
         """Return the value."""
         return self.value
 
-    def __repr__(self) -> str:
-        return f"quote({self.value!r})"
+
+class opaque(BaseAnnotation):  # noqa: N801 - Prefect's name
+    """Wait for a future and pass its value on; look for futures in nothing else."""
+
+    __slots__ = ()
 
 
 def as_waited(wait_for: Any) -> tuple[Any, ...]:
     """Return what `wait_for` was given, one thing or several, as a tuple."""
     if not wait_for:
         return ()
-    one = isinstance(wait_for, (TaskFuture, unmapped, allow_failure, dict, str))
+    one = isinstance(wait_for, (TaskFuture, BaseAnnotation, dict, str))
     return (wait_for,) if one or not hasattr(wait_for, "__iter__") else tuple(wait_for)
 
 
@@ -367,12 +379,12 @@ def find_futures(obj: Any) -> list[TaskFuture]:
     """Return the futures in nested lists, tuples, sets, dicts, dataclasses and annotations."""
     found: list[TaskFuture] = []
     if type(obj) not in _PLAIN:
-        _find(obj, found, set())
+        _find(obj, (TaskFuture,), found, set())
     return found
 
 
-def _find(obj: Any, found: list[TaskFuture], seen: set[int]) -> None:
-    if isinstance(obj, TaskFuture):
+def _find(obj: Any, kinds: tuple[type, ...], found: list[Any], seen: set[int]) -> None:
+    if isinstance(obj, kinds):
         found.append(obj)
         return
     inner = _children(obj)
@@ -380,7 +392,7 @@ def _find(obj: Any, found: list[TaskFuture], seen: set[int]) -> None:
         return
     seen.add(id(obj))
     for item in inner:
-        _find(item, found, seen)
+        _find(item, kinds, found, seen)
 
 
 def _children(obj: Any) -> Sequence[Any] | None:
@@ -391,8 +403,10 @@ def _children(obj: Any) -> Sequence[Any] | None:
         return list(obj)
     if isinstance(obj, dict):
         return [*obj.keys(), *obj.values()]
-    if isinstance(obj, (unmapped, allow_failure)):
-        return (obj.value,)
+    if isinstance(obj, BaseAnnotation):
+        hidden = isinstance(obj, quote)
+        hidden = hidden or (isinstance(obj, opaque) and not isinstance(obj.value, TaskFuture))
+        return None if hidden else (obj.value,)
     fields = getattr(type(obj), "__dataclass_fields__", None)
     if fields is not None:
         return [getattr(obj, name) for name in fields if hasattr(obj, name)]
@@ -403,21 +417,26 @@ def replace_futures(
     obj: Any,
     fn: Callable[[TaskFuture], Any],
     lenient: Callable[[TaskFuture], Any] | None = None,
+    kinds: tuple[type, ...] = (),
 ) -> Any:
     """Return `obj` with every future in it replaced by `fn(future)`.
 
     Inside of `allow_failure`, which is taken off, `lenient` is called instead where it is given.
     Containers that hold no future are returned as they are; others are copied, of the same type.
+    Objects of `kinds` are replaced as futures are.
     """
-    if isinstance(obj, TaskFuture):
-        return fn(obj)
-    if isinstance(obj, (allow_failure, unmapped)):
-        return replace_futures(obj.value, (isinstance(obj, allow_failure) and lenient) or fn)
-    if isinstance(obj, quote):
-        return obj.value
-    if not find_futures(obj):
+    if isinstance(obj, (TaskFuture, *kinds)):
+        return fn(obj)  # type: ignore[arg-type]
+    if isinstance(obj, BaseAnnotation):
+        if _children(obj) is None:
+            return obj.value
+        chosen = (isinstance(obj, allow_failure) and lenient) or fn
+        return replace_futures(obj.value, chosen, lenient, kinds)
+    found: list[Any] = []
+    _find(obj, (TaskFuture, *kinds), found, set())
+    if not found:
         return obj
-    return _rebuilt(obj, lambda item: replace_futures(item, fn, lenient))
+    return _rebuilt(obj, lambda item: replace_futures(item, fn, lenient, kinds))
 
 
 def _rebuilt(obj: Any, each: Callable[[Any], Any]) -> Any:
@@ -449,11 +468,6 @@ def _refilled(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]
     other.clear()
     other.update(items)
     return other
-
-
-def unfinished(future: TaskFuture) -> UnfinishedRun:
-    """Return the error for asking a future for what it has only at its end."""
-    return UnfinishedRun(f"Task run {future.name!r} is in state {future.state!r}.")
 
 
 #: Names that are had from here, and the modules that they are loaded from when first used.

@@ -1,0 +1,1 @@
+"""Names that Prefect users import from `prefect.utilities`."""
