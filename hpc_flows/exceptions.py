@@ -23,6 +23,12 @@
     ├── MissingFlowError              a file or module holds no such flow
     ├── UnspecifiedFlowError          it holds several
     ├── ScriptError                   a file that was to be loaded raised an error
+    ├── FlowVisualizationError        a flow cannot be drawn without running it
+    │   └── GraphvizImportError (ImportError)
+    ├── VariableError (ValueError)    a variable's name or value cannot be used, or it exists
+    ├── ArtifactError (ValueError)    an artifact cannot be made, found or read
+    ├── EventError (ValueError)       an event breaks a limit
+    │   └── EventTooLarge
     ├── PayloadError                  a task or its arguments cannot be sent to a job
     ├── ResultError                   a result cannot be written or read
     │   ├── MissingResult
@@ -210,6 +216,14 @@ class MissingContextError(HpcFlowsError, RuntimeError):
     """What was called has a meaning inside of a flow or task only."""
 
 
+class FlowVisualizationError(HpcFlowsError):
+    """A flow cannot be drawn without running it."""
+
+
+class GraphvizImportError(FlowVisualizationError, ImportError):
+    """A picture was asked for, and graphviz is not installed."""
+
+
 class ExternalSignal(BaseException):
     """Something outside of the program wants it to end; no failure of the code that runs."""
 
@@ -224,6 +238,22 @@ class TerminationSignal(ExternalSignal):
     def __init__(self, signal: int) -> None:
         super().__init__(signal)
         self.signal = signal
+
+
+class VariableError(HpcFlowsError, ValueError):
+    """A variable has a name or a value that cannot be kept, or exists already."""
+
+
+class ArtifactError(HpcFlowsError, ValueError):
+    """An artifact has a key or data that cannot be kept, or is not there."""
+
+
+class EventError(HpcFlowsError, ValueError):
+    """An event has a name, a resource or something related that breaks a limit."""
+
+
+class EventTooLarge(EventError):
+    """An event has more bytes than may be kept."""
 
 
 class PayloadError(HpcFlowsError):
