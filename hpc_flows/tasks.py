@@ -303,6 +303,9 @@ class Task(Definition[P, R]):
             MappingLengthMismatch: the iterables have different lengths.
             MappingMissingIterable: there is no iterable.
         """
+        context = current()
+        if context is not None and context.is_sketch:  # a picture shows where iterables come from
+            wait_for = [*as_waited(wait_for), *args, *kwargs.values()]
         futures = self._hand_out(spread(args, kwargs), wait_for, mapped=True)
         if return_state:
             futures.wait()
@@ -333,6 +336,10 @@ class Task(Definition[P, R]):
         elsewhere: Callable[[RunContext], Any] | None = None,
     ) -> Steps:
         bound = bind(self.fn, args, kwargs)
+        if context.is_sketch:
+            sketch: Any = context
+            noted: Steps = sketch.call(self, args, kwargs, wait_for)
+            return noted
         plain = is_plain(args) and (not kwargs or is_plain(kwargs.values()))
         if plain and not wait_for and self.resources is None:
             run = self._new_run(context, bound)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpc_flows.exceptions import close_match
+from hpc_flows.exceptions import (
+    MissingFlowError,
+    ScriptError,
+    UnspecifiedFlowError,
+    close_match,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,58 +42,26 @@ def load_module(place: str) -> ModuleType:
     Raises:
         click.UsageError: there is none, or its name is taken.
     """
-    if place.endswith(".py") or os.sep in place or os.path.exists(place):
-        return _import_file(os.path.abspath(os.path.expanduser(place)), place)
-    if "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    if _spec_of(place) is None:
-        raise click.UsageError(f"There is no file and no module {place!r}.")
-    return importlib.import_module(place)
+    from hpc_flows.flows import loading  # noqa: PLC0415 - completion asks without loading flows
 
-
-def _spec_of(module: str) -> object | None:
+    path = os.path.abspath(os.path.expanduser(place))
+    if os.path.isfile(path) and path.endswith(".py"):
+        _refuse_taken_name(path)
     try:
-        return importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
+        return loading.load_module(place)
+    except MissingFlowError as error:
+        raise click.UsageError(str(error)) from None
+    except ScriptError as error:
+        raise (error.user_exc or error) from None
 
 
-def _import_file(path: str, as_typed: str) -> ModuleType:
-    if not os.path.isfile(path):
-        raise click.UsageError(f"There is no file {as_typed!r}.{_nearest_file(path)}")
-    if not path.endswith(".py"):
-        raise click.UsageError(f"{as_typed!r} is not a Python file; give FILE.py:FLOW.")
-    folder, name = _import_name(path)
-    _refuse_taken_name(name, path)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return importlib.import_module(name)
-
-
-def _nearest_file(path: str) -> str:
-    try:
-        names = os.listdir(os.path.dirname(path))
-    except OSError:
-        return f" There is no folder {os.path.dirname(path)!r}."
-    return close_match(os.path.basename(path), [n for n in names if n.endswith(".py")])
-
-
-def _import_name(path: str) -> tuple[str, str]:
-    """Return the folder to import from and the dotted name; files of packages keep theirs."""
-    folder, name = os.path.split(os.path.splitext(path)[0])
-    while os.path.exists(os.path.join(folder, "__init__.py")):
-        folder, package = os.path.split(folder)
-        name = f"{package}.{name}"
-    return folder, name
-
-
-def _refuse_taken_name(name: str, path: str) -> None:
+def _refuse_taken_name(path: str) -> None:
     # A second module of one name would be imported on the nodes in place of the user's.
-    loaded = sys.modules.get(name)
-    other = getattr(loaded, "__file__", None) or ("Python itself" if loaded else None)
-    if name.partition(".")[0] in sys.stdlib_module_names:
-        other = "Python's standard library"
-    if other is not None and not (os.path.exists(other) and os.path.samefile(other, path)):
+    from hpc_flows.flows.loading import holder_of, import_name  # noqa: PLC0415 - as above
+
+    name = import_name(path)[1]
+    other = holder_of(name, path)
+    if other is not None:
         raise click.UsageError(
             f"{path} would be imported as {name!r}, and {other} has that name. Rename the file."
         )
@@ -103,31 +73,19 @@ def find_flow(module: ModuleType, name: str, where: str) -> Flow[..., Any]:
     Raises:
         click.UsageError: there is none, or it is not clear which.
     """
-    flows = flows_of(module)
-    found = flows.get(name) or next((f for f in flows.values() if name and f.name == name), None)
-    if found is not None:
-        return found
-    own = {n: f for n, f in flows.items() if f.fn.__module__ == module.__name__}
-    if not name and len(own) == 1:
-        return next(iter(own.values()))
-    raise click.UsageError(_which_flow(name, where, list(own or flows)))
+    from hpc_flows.flows import loading  # noqa: PLC0415 - as above
+
+    try:
+        return loading.find_flow(module, name, where.partition(":")[0])
+    except (MissingFlowError, UnspecifiedFlowError) as error:
+        raise click.UsageError(str(error)) from None
 
 
 def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
     """Return a module's flows by the names they have in it."""
-    from hpc_flows.flows import Flow  # noqa: PLC0415 - completion asks without loading flows
+    from hpc_flows.flows import loading  # noqa: PLC0415 - as above
 
-    return {name: value for name, value in vars(module).items() if isinstance(value, Flow)}
-
-
-def _which_flow(name: str, where: str, known: list[str]) -> str:
-    place = where.partition(":")[0]
-    if not known:
-        return f"{place} has no flow: no function in it is decorated with @flow."
-    if not name:
-        return f"{place} has several flows; name one: {place}:{known[0]} ({', '.join(known)})."
-    match = close_match(name, known) or f" It has: {', '.join(known)}."
-    return f"{place} has no flow {name!r}.{match}"
+    return loading.flows_of(module)
 
 
 def read_parameters(flow: Flow[..., Any], assignments: Iterable[str]) -> dict[str, Any]:

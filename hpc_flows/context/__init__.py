@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
-    from typing import Any, Literal, Protocol
+    from typing import Any, ClassVar, Literal, Protocol
 
     from hpc_flows.futures import TaskFuture
     from hpc_flows.journal.writer import JournalWriter
@@ -291,6 +291,9 @@ class RunContext:
         self.slots: tuple[Slot, ...] = ()
         self.transaction: Any = None
         self.keeping = root is not None and _keeps(root, flow)
+
+    #: Whether calls are noted for a picture of the flow, instead of run.
+    is_sketch: ClassVar[bool] = False
 
     def copy(self) -> RunContext:
         """Return a context with the same values, to change some of them."""

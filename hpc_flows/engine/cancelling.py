@@ -2,6 +2,8 @@
 
 `hpc-flows runs cancel` writes the file, and also sends Ctrl-C where the driver is on the same
 machine; from other machines the file alone arrives, so the driver looks for it.
+
+SIGTERM and SIGHUP ask for something else: they end the driver, and its jobs live on.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from _thread import get_ident, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Never
+
     from hpc_flows.context import RootRun
 
 #: Seconds between two looks for the file.
 PERIOD = 2.0
 
-_SIGINT = 2
+_SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 
 
 def watch(root: RootRun) -> None:
@@ -37,6 +42,58 @@ def _hear_interrupts() -> None:
             _signal.signal(_SIGINT, _signal.default_int_handler)
         except ValueError:  # not the main thread, which alone may say what signals do
             return
+
+
+class Heard:
+    """What SIGTERM and SIGHUP did before a flow began, and which of them has come since.
+
+    Attributes:
+        before: what they did, by number.
+        came: number of the one that has come, or None.
+    """
+
+    __slots__ = ("before", "came")
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+        self.came: int | None = None
+
+    def end(self, number: int, _: FrameType | None) -> Never:
+        """Raise TerminationSignal in the main thread."""
+        from hpc_flows.exceptions import TerminationSignal  # noqa: PLC0415 - loaded already
+
+        self.came = number
+        raise TerminationSignal(number)
+
+
+def hear_termination() -> Heard | None:
+    """Have SIGTERM and SIGHUP end the flow in an orderly way, so that its end is recorded.
+
+    Returns None where that cannot be: in another thread than the main one. A signal that is
+    ignored, as under `nohup`, stays so.
+    """
+    import _signal  # noqa: PLC0415 - the `signal` module costs 4 ms
+
+    heard = Heard()
+    try:
+        for number in (_SIGTERM, _SIGHUP):
+            before = _signal.getsignal(number)
+            if before not in (None, _signal.SIG_IGN):
+                _signal.signal(number, heard.end)
+                heard.before[number] = before
+    except ValueError:  # not the main thread, which alone may say what signals do
+        return None
+    return heard
+
+
+def pass_on(heard: Heard) -> None:
+    """Let signals do what they did before, and do it now for the one that has come."""
+    import _signal  # noqa: PLC0415 - as above
+
+    for number, before in heard.before.items():
+        _signal.signal(number, before)
+    if heard.came is not None:
+        os.kill(os.getpid(), heard.came)
 
 
 def _look_out(root: RootRun, thread: int) -> None:

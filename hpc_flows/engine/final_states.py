@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 def state_of(value: Any) -> State:
     """Return the final state of a flow whose function returned `value`.
 
-    * a state is the final state itself;
-    * one or more states, in a list, tuple or set, decide together;
+    * a state that the function has made is the final state itself;
+    * one or more states of runs, in a list, tuple or set, decide together, and are its data;
     * futures, however deep in containers, decide together, and are replaced by their values;
     * any other value completes the flow, whatever became of its tasks.
     """
-    if isinstance(value, State):
+    if isinstance(value, State) and value.run is None:
         return value
-    if isinstance(value, (list, tuple, set)) and value and all(map(_is_state, value)):
-        return _together(list(value), value)
+    if isinstance(value, State) or _are_states(value):
+        from hpc_flows.states.rules import aggregate  # noqa: PLC0415 - few flows return states
+
+        return aggregate([value] if isinstance(value, State) else value, value)
     futures = find_futures(value)
     if not futures:
         return Completed(data=value)  # type: ignore[no-any-return]
@@ -30,27 +32,26 @@ def state_of(value: Any) -> State:
     if isinstance(value, TaskFuture) and not states[0].is_completed():
         return _alone(states[0])
     if not all(state.is_completed() for state in states):
-        return _together(states, None)
+        return _together(states)
     values = replace_futures(value, lambda future: value_of(future.state))
     return Completed("All states completed." if len(states) > 1 else None, data=values)  # type: ignore[no-any-return]
 
 
-def _is_state(value: object) -> bool:
-    return isinstance(value, State)
+def _are_states(value: object) -> bool:
+    some = isinstance(value, (list, tuple, set)) and value
+    return bool(some) and all(isinstance(item, State) for item in value)  # type: ignore[attr-defined]
 
 
 def _alone(state: State) -> State:
     """Return the final state of a flow that returned one future whose run did not complete."""
     if state.is_final():
-        return state
+        return state.fresh_copy()
     return Failed(state.message, data=state.data)  # type: ignore[no-any-return]
 
 
-def _together(states: Sequence[State], value: Any) -> State:
-    """Return the final state that several states make; a failed one carries the first error."""
+def _together(states: Sequence[State]) -> State:
+    """Return the final state that runs make, not all of which completed, with the first error."""
     total = len(states)
-    if all(state.is_completed() for state in states):
-        return Completed("All states completed.", data=value)  # type: ignore[no-any-return]
     error = _first_error(states)
     cancelled = sum(state.is_cancelled() for state in states)
     if cancelled:

@@ -15,9 +15,9 @@ from hpc_flows.engine.task_engine import (
     without_our_frames,
 )
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
-from hpc_flows.exceptions import FlowRunTimeoutError, repr_of, text_of
+from hpc_flows.exceptions import FlowRunTimeoutError, TerminationSignal, repr_of, text_of
 from hpc_flows.futures import find_futures, replace_futures, value_of
-from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
+from hpc_flows.logging import ERROR, INFO, attach_loggers, catch_prints, run_log
 from hpc_flows.states import (
     AwaitingRetry,
     Cancelled,
@@ -58,6 +58,7 @@ def run_flow(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[An
             was recorded as Cancelled or Crashed.
     """
     run_log(context, INFO, f"Beginning flow run {run.name!r} for flow {flow.name!r}")
+    attach_loggers(context.root)
     if context.log_prints:
         catch_prints()
     _record(run, context, Pending())
@@ -114,7 +115,10 @@ def _attempt(flow: Any, run: FlowRun, context: RunContext) -> Steps:
     """Call the flow's function, wait for what it submitted, and return the state it ended in."""
     args, kwargs = unbind(flow.fn, run.parameters)
     try:
-        value = yield Call(flow.fn, args, kwargs, context, flow.timeout_seconds, flow.isasync)
+        if flow.isgenerator:
+            value = yield from _emitted(flow, context, args, kwargs)
+        else:
+            value = yield Call(flow.fn, args, kwargs, context, flow.timeout_seconds, flow.isasync)
     except Exception as error:  # noqa: BLE001 - any failure of the flow
         state = _failed(flow, error)
         run_log(context, ERROR, f"Encountered an exception during execution: {_told(error)}")
@@ -123,7 +127,26 @@ def _attempt(flow: Any, run: FlowRun, context: RunContext) -> Steps:
         yield from _wait_for_tasks(context)
         return state
     yield from _wait_for_tasks(context)
-    return state_of(value)
+    return _kept(flow, run, context, state_of(value))
+
+
+def _emitted(flow: Any, context: RunContext, args: Sequence[Any], kwargs: dict[str, Any]) -> Steps:
+    """Run a generator function, whose values go to the caller one by one."""
+    from hpc_flows.engine.generators import emitted  # noqa: PLC0415 - few flows yield
+
+    inner = context.copy()
+    inner.arguments = (args, kwargs)
+    return (yield from emitted(inner, flow))
+
+
+def _kept(flow: Any, run: FlowRun, context: RunContext, state: State) -> State:
+    """Keep the result of a flow for other runs, where that is asked for."""
+    if not context.keeping or flow.isgenerator:
+        return state
+    from hpc_flows.engine.recall import keep_flow_result  # noqa: PLC0415 - few flows keep theirs
+
+    kept: State = keep_flow_result(flow, run, context, state)
+    return kept
 
 
 def _told(error: Exception) -> str:
@@ -180,12 +203,13 @@ def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -
         )
         state, hooks = Cancelled(reason), flow.on_cancellation_hooks
     else:
-        what = "system exit" if isinstance(error, SystemExit) else type(error).__name__
-        reason = f"The flow's process was interrupted by {what}."
+        reason = _told_crash(error)
         state, hooks = Crashed(reason, data=error), flow.on_crashed_hooks
     run_log(context, ERROR, reason)
     leaving = isinstance(error, GeneratorExit)
-    if leaving:
+    if isinstance(error, TerminationSignal):
+        pass  # its jobs live on
+    elif leaving:
         _cancel(context, reason, started=True)
     else:
         leaving = yield from _cancel_all(context, reason)
@@ -193,6 +217,13 @@ def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -
     if not leaving:
         yield from run_hooks(hooks, flow, run, state, context)
     run_log(context, ERROR, f"Finished in state {state!r}")
+
+
+def _told_crash(error: BaseException) -> str:
+    if isinstance(error, TerminationSignal):
+        return "Execution was aborted by a termination signal; jobs that were submitted live on."
+    what = "system exit" if isinstance(error, SystemExit) else type(error).__name__
+    return f"The flow's process was interrupted by {what}."
 
 
 def _cancel_all(context: RunContext, reason: str) -> Steps:
@@ -217,6 +248,7 @@ def _conclude(flow: Any, run: FlowRun, context: RunContext, state: State) -> Ste
         "COMPLETED": flow.on_completion_hooks,
         "FAILED": flow.on_failure_hooks,
         "CANCELLED": flow.on_cancellation_hooks,
+        "CANCELLING": flow.on_cancellation_hooks,
         "CRASHED": flow.on_crashed_hooks,
     }
     yield from run_hooks(hooks.get(state.type.value, ()), flow, run, state, context)

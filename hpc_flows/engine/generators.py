@@ -128,9 +128,12 @@ class Turn:
             self._left = max(1e-6, self._left - (monotonic() - began))
 
 
-def emitted(context: RunContext) -> Steps:
-    """Run a task's generator in `context`, emitting its values; return what it returns."""
-    turn = Turn(context.task, context)
+def emitted(context: RunContext, flow: Any = None) -> Steps:
+    """Run the generator of a context's task, emitting its values; return what it returns.
+
+    With a flow, it is the flow's that is run, with the context's arguments.
+    """
+    turn = Turn(context.task if flow is None else flow, context)
     while True:
         item = yield turn
         if turn.is_over:

@@ -126,12 +126,12 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"persist_result": True}, "persist_result is not available in this version"),
+        ({"persist_result": 1}, "persist_result must be True or False"),
         ({"log_print": True}, "Did you mean 'log_prints'"),
         ({"task_runner": "threads"}, "task_runner must be a TaskRunner"),
         ({"retries": "2"}, "retries must be a whole number"),
         ({"timeout_seconds": -1}, "timeout_seconds must be a positive number"),
-        ({"on_crashed": print}, "on_crashed must be a list"),
+        ({"on_crashed": print}, "'on_crashed'; got builtin_function_or_method"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name_at_the_decorator(
@@ -242,7 +242,7 @@ def test_a_flow_can_be_a_method() -> None:
         ({"resources": {"cpus": 1}}, "Tasks ask for resources: @task(resources=...)"),
         ({"tags": ["a"]}, "`with tags(...):`"),
         ({"log_prints": 1}, "log_prints must be True or False"),
-        ({"flow_run_name": 1}, "flow_run_name must be text"),
+        ({"flow_run_name": 1}, "Expected string or callable for 'flow_run_name'"),
     ],
 )
 def test_options_that_belong_elsewhere_are_refused_with_the_way_there(

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from types import MethodType
-
 from hpc_flows.context import RunContext, current, open_root
-from hpc_flows.engine.cancelling import watch
+from hpc_flows.engine.cancelling import hear_termination, pass_on, watch
+from hpc_flows.engine.definition import Bound, Definition, P, R
 from hpc_flows.engine.drive import adrive, drive
 from hpc_flows.engine.flow_engine import run_flow
-from hpc_flows.engine.hooks import check_hooks, is_coroutine_function
-from hpc_flows.engine.options import (
-    check_function,
-    check_template,
-    check_timeout,
-    check_words,
-    take_after,
-    unwrapped,
-)
-from hpc_flows.engine.parameters import (
-    bind,
-    defaults_of,
-    refuse_unknown,
-    run_name,
-    variadic_names,
-)
-from hpc_flows.engine.retries import check_delays, check_retries
-from hpc_flows.exceptions import ParameterError, ParameterTypeError
+from hpc_flows.engine.options import check_flag, check_template
+from hpc_flows.engine.parameters import bind, defaults_of, run_name
+from hpc_flows.exceptions import InvalidNameError, OptionValueError, ParameterError
 from hpc_flows.futures import as_waited, value_of
 from hpc_flows.runs import FlowRun
 from hpc_flows.settings import get_settings
@@ -34,88 +18,67 @@ from hpc_flows.task_runners.routing import Router
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+    from typing import Any, Self, TypedDict, Unpack, overload
 
     from hpc_flows.engine.drive import Steps
     from hpc_flows.engine.retries import Delay
+    from hpc_flows.flows.loading import *  # noqa: F403 - had from here, see _HOMES
+    from hpc_flows.flows.schema import ParameterSchema
     from hpc_flows.task_runners.base import TaskRunner
 
-    P = ParamSpec("P")
-    R = TypeVar("R")
+    Hooks = Iterable[Callable[..., Any]] | None
 
     class FlowOptions(TypedDict, total=False):
         """The options of `@flow`; their meaning is told by `Flow`."""
 
         name: str | None
         description: str | None
+        version: str | None
         flow_run_name: str | Callable[..., str] | None
         retries: int | None
         retry_delay_seconds: Delay | None
         task_runner: TaskRunner | type[TaskRunner] | None
         timeout_seconds: float | None
-        validate_parameters: bool
+        validate_parameters: bool | None
         log_prints: bool | None
-        on_running: Iterable[Callable[..., Any]] | None
-        on_completion: Iterable[Callable[..., Any]] | None
-        on_failure: Iterable[Callable[..., Any]] | None
-        on_cancellation: Iterable[Callable[..., Any]] | None
-        on_crashed: Iterable[Callable[..., Any]] | None
-
-else:
-
-    class Generic:
-        """Stands for typing.Generic, which costs 8 ms to import in every job."""
-
-        def __class_getitem__(cls, _: object) -> type:
-            return cls
-
-    P, R = "P", "R"
-
-_OPTIONS = (
-    "name",
-    "description",
-    "flow_run_name",
-    "retries",
-    "retry_delay_seconds",
-    "task_runner",
-    "timeout_seconds",
-    "validate_parameters",
-    "log_prints",
-    "on_running",
-    "on_completion",
-    "on_failure",
-    "on_cancellation",
-    "on_crashed",
-)
-#: What Prefect users and others look for among the options of a flow, and where it is instead.
-_ELSEWHERE = {
-    "resources": " Tasks ask for resources: @task(resources=...).",
-    "tags": " Give a run tags where it is called: `with tags(...):`.",
-}
+        persist_result: bool | None
+        result_storage: Any
+        result_serializer: Any
+        cache_result_in_memory: bool
+        on_running: Hooks
+        on_completion: Hooks
+        on_failure: Hooks
+        on_cancellation: Hooks
+        on_crashed: Hooks
 
 
-class Flow(Generic[P, R]):
+#: Characters that would make addresses such as `flow/deployment` ambiguous.
+_FORBIDDEN = "/%&<>"
+_DEPLOYED = "Deployments are not a part of this version of hpc_flows; run the flow by calling it"
+
+
+class Flow(Definition[P, R]):
     """A function whose tasks make up one run, with a journal of its own.
 
     A flow that is called inside of another shares the outer one's directory and journal. It can be
-    a method; on class and static methods `@flow` stands above the other decorator.
+    a method; on class and static methods `@flow` stands above the other decorator. Besides these
+    attributes it has those of `Definition`.
 
     Attributes:
-        fn: the function itself, without any of it.
-        name: of the flow; the function's with `-` for `_`, unless given.
-        description: text for people; the function's docstring, unless given.
         flow_run_name: template such as `"{x}-{y}"`, or callable, that names runs; or None.
-        retries: how often a run that failed is tried again; None takes the setting.
-        retry_delay_seconds: pause before each retry: one number, or one for each; None takes the
-            setting.
         task_runner: runs what is submitted; None takes threads.
-        timeout_seconds: time limit of each attempt, or None.
         should_validate_parameters: whether parameters are checked against their annotations.
-        log_prints: whether `print` makes log records; None takes the outer flow's, or the setting.
         on_running_hooks, on_completion_hooks, on_failure_hooks, on_cancellation_hooks,
             on_crashed_hooks: functions of `(flow, flow_run, state)`.
-        isasync: whether the function is a coroutine function.
     """
+
+    kind = "flow"
+    own_options = ("flow_run_name", "task_runner", "validate_parameters")
+    hook_names = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed")
+    refused = {  # noqa: RUF012 - of the class, and nobody changes it
+        "resources": " Tasks ask for resources: @task(resources=...).",
+        "tags": " Give a run tags where it is called: `with tags(...):`.",
+    }
 
     def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
         """Make a flow of `fn`.
@@ -123,49 +86,45 @@ class Flow(Generic[P, R]):
         Raises:
             ParameterError: an option is wrong, or not known.
         """
-        fn, self._method = unwrapped(fn)
-        check_function("flow", fn)
-        self.fn = fn
-        take_after(self, fn)
-        function_name = getattr(fn, "__name__", None) or type(fn).__name__
-        self.name = options.get("name") or function_name.replace("_", "-")
-        owner = f"Flow {self.name!r}"
-        refuse_unknown(owner, options.keys() - set(_OPTIONS), _OPTIONS, _ELSEWHERE)
-        check_words(owner, options)
-        self._options = options
-        self.description = options.get("description") or getattr(fn, "__doc__", None)
+        given: Any = options
+        super().__init__(fn, given)
+        owner = self._owner
+        _check_name(self.name)
         self.flow_run_name = check_template(owner, "flow_run_name", options.get("flow_run_name"))
-        self.retries = check_retries(owner, options.get("retries"))
-        self.retry_delay_seconds = check_delays(
-            owner, options.get("retry_delay_seconds"), self.retries
-        )
         self.task_runner = _checked_runner(owner, options.get("task_runner"))
-        self.timeout_seconds = check_timeout(owner, options.get("timeout_seconds"))
-        self.should_validate_parameters = options.get("validate_parameters", True)
-        self.log_prints = options.get("log_prints")
-        self.on_running_hooks = check_hooks(owner, "on_running", options.get("on_running"))
-        self.on_completion_hooks = check_hooks(owner, "on_completion", options.get("on_completion"))
-        self.on_failure_hooks = check_hooks(owner, "on_failure", options.get("on_failure"))
-        self.on_cancellation_hooks = check_hooks(
-            owner, "on_cancellation", options.get("on_cancellation")
-        )
-        self.on_crashed_hooks = check_hooks(owner, "on_crashed", options.get("on_crashed"))
-        self.isasync = is_coroutine_function(fn)
+        validates = check_flag(owner, "validate_parameters", options.get("validate_parameters"))
+        self.should_validate_parameters = validates is not False
+        if self.persist_result is None and (self.result_storage or self.result_serializer):
+            self.persist_result = True
         self._models: dict[tuple[str, ...], Any] = {}
 
-    def __repr__(self) -> str:
-        return f"<Flow {self.name!r}>"
+    @staticmethod
+    def _name_of(fn: Any) -> str:
+        name = str(getattr(fn, "__name__", None) or type(fn).__name__)
+        return "unknown-lambda" if name == "<lambda>" else name.replace("_", "-")
 
-    def __get__(self, instance: object, owner: type | None = None) -> Flow[..., Any]:
-        """Return the flow with an object, or its class, as the first argument, as methods have."""
-        if self._method is staticmethod or (instance is None and self._method is None):
-            return self
-        return _BoundFlow(self, instance if self._method is None else owner)
+    _version: str | None
 
-    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
+    @property
+    def version(self) -> str | None:
+        """The version that was given; else a digest of the file that the flow is written in."""
+        if self._version is None:
+            from hpc_flows.flows.loading import version_of  # noqa: PLC0415 - few ask for it
+
+            self._version = version_of(self.fn)
+        return self._version
+
+    @version.setter
+    def version(self, given: str | None) -> None:
+        self._version = given
+
+    def with_options(self, **options: Unpack[FlowOptions]) -> Self:
         """Return a flow of the same function with some options changed."""
-        merged: Any = {**self._options, **options}
-        return Flow(self.fn, **merged)
+        changed: Any = options
+        return self._changed(changed)
+
+    def _bound_to(self, first: object) -> Any:
+        return BoundFlow(self, first)
 
     def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(flow, flow_run, state)` whenever a run starts; a decorator."""
@@ -187,17 +146,14 @@ class Flow(Generic[P, R]):
         """Call `fn(flow, flow_run, state)` when a run crashes; a decorator."""
         return self._add_hook("on_crashed", fn)
 
-    def _add_hook(self, kind: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-        hooks = check_hooks(f"Flow {self.name!r}", kind, [fn])
-        setattr(self, f"{kind}_hooks", getattr(self, f"{kind}_hooks") + hooks)
-        options: Any = self._options
-        options[kind] = [*(options.get(kind) or ()), fn]
-        return fn
+    # Runs -----------------------------------------------------------------------------------------
 
     def __call__(
         self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
     ) -> Any:
         """Run the flow here.
+
+        A generator function gives its values one by one, as the caller asks for them.
 
         Args:
             *args: arguments of the function; futures among them are waited for.
@@ -210,6 +166,8 @@ class Flow(Generic[P, R]):
             BaseException: what ended the run.
         """
         parameters = bind(self.fn, args, kwargs)
+        if self.isgenerator:
+            return self._yielding(parameters, wait_for, return_state=return_state)
         if self.isasync:
             return self._later(parameters, wait_for, return_state=return_state)
         state = drive(self._steps(parameters, wait_for))
@@ -219,18 +177,37 @@ class Flow(Generic[P, R]):
         state = await adrive(self._steps(parameters, wait_for))
         return state if return_state else value_of(state)
 
+    def _yielding(self, parameters: dict[str, Any], wait_for: Any, *, return_state: bool) -> Any:
+        """Return a generator that runs the flow as its values are asked for."""
+        from hpc_flows.engine.generators import astream, stream  # noqa: PLC0415 - few flows yield
+
+        if return_state:
+            msg = (
+                f"The return_type for a generator flow must be 'result': {self._owner} yields "
+                f"values while it runs, and has no state before."
+            )
+            raise OptionValueError(msg)
+        return (astream if self.isasync else stream)(self._steps(parameters, wait_for))
+
     def _steps(self, parameters: dict[str, Any], wait_for: Any) -> Steps:
         """Run the flow in a context of its own, with a router for what it submits."""
         outer = current()
+        if outer is not None and outer.is_sketch:
+            sketch: Any = outer
+            return (yield from sketch.call_flow(self, parameters, wait_for))
         run = self._new_run(parameters, outer)
         root = outer.root if outer is not None else None
         owned = root is None
+        heard = None
         if root is None:
             meta = {"flow": self.name, "name": run.name, "entrypoint": self.entrypoint}
             root = open_root(run.id, meta, get_settings())
             watch(root)
+            heard = hear_termination()
         context = RunContext(root, flow_run=run, flow=self, tags=run.tags)
-        context.slots = outer.slots if outer is not None else ()
+        if outer is not None:
+            context.slots = outer.slots
+            context.transaction = outer.transaction
         context.log_prints = self._prints(outer, root.settings.log_prints)
         router = Router(context, None if self.task_runner is None else self.task_runner.duplicate())
         context.dispatch = router
@@ -241,6 +218,8 @@ class Flow(Generic[P, R]):
             router.close()
             if owned:
                 root.close()
+            if heard is not None:
+                pass_on(heard)
 
     def _prints(self, outer: RunContext | None, setting: bool) -> bool:  # noqa: FBT001 - internal
         if self.log_prints is not None:
@@ -270,6 +249,8 @@ class Flow(Generic[P, R]):
         where = code.co_filename if code is not None else getattr(self.fn, "__module__", "?")
         return f"{where}:{getattr(self.fn, '__qualname__', self.name)}"
 
+    # Parameters -----------------------------------------------------------------------------------
+
     def validate_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters as their annotations want them: `"3"` for an `int` becomes 3.
 
@@ -289,28 +270,112 @@ class Flow(Generic[P, R]):
             doubtful = [
                 name
                 for name in doubtful
-                if name not in defaults or parameters[name] is not defaults[name]
+                if name not in defaults
+                or parameters[name] is not defaults[name]
+                or _is_plain_data(defaults[name])
             ]
-        return _coerced(self, parameters, doubtful) if doubtful else dict(parameters)
+        if not doubtful:
+            return dict(parameters)
+        from hpc_flows.flows.validation import coerced  # noqa: PLC0415 - 50 ms with pydantic
+
+        return coerced(self, parameters, doubtful)
+
+    def serialize_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters as JSON can hold them; what cannot be told is its type's name."""
+        from hpc_flows.flows.schema import json_safe  # noqa: PLC0415 - 50 ms with pydantic
+
+        return json_safe(parameters)
+
+    @property
+    def parameters(self) -> ParameterSchema:
+        """The JSON schema of the flow's parameters."""
+        from hpc_flows.flows.schema import parameter_schema  # noqa: PLC0415 - as above
+
+        return parameter_schema(self.fn)
+
+    # Descriptions ---------------------------------------------------------------------------------
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return what describes the flow, as JSON can hold it: its options and parameters."""
+        from hpc_flows.flows.schema import described  # noqa: PLC0415 - as above
+
+        return described(self)
+
+    to_dict = model_dump
+
+    def visualize(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw the tasks that a call would run, without running them.
+
+        The function itself is called, its tasks and subflows are not: `viz_return_value` of a task
+        stands for what it returns.
+
+        Args:
+            *args: arguments of the function.
+            **kwargs: arguments by name.
+
+        Returns:
+            A `graphviz.Digraph`, which notebooks show; elsewhere it is also opened as a picture.
+
+        Raises:
+            FlowVisualizationError: it cannot be drawn so, or graphviz is not installed.
+        """
+        from hpc_flows.flows.diagram import drawn  # noqa: PLC0415 - few draw
+
+        return drawn(self, args, kwargs)
+
+    def generate_mermaid_graph(self, *args: Any, **kwargs: Any) -> str:
+        """Return the tasks that a call would run, as the text of a Mermaid diagram.
+
+        Args:
+            *args: arguments of the function, as for `visualize`.
+            **kwargs: arguments by name.
+
+        Raises:
+            FlowVisualizationError: it cannot be drawn so.
+        """
+        from hpc_flows.flows.diagram import mermaid  # noqa: PLC0415 - few draw
+
+        text: str = mermaid(self, args, kwargs)
+        return text
+
+    @classmethod
+    def from_source(cls, source: Any, entrypoint: str) -> Any:
+        """Return a flow out of a folder, or of a git repository, which is cloned.
+
+        Inside of a coroutine it can be awaited.
+
+        Args:
+            source: a folder; or the address of a git repository, with `@branch` at its end for
+                another branch, tag or commit than the usual.
+            entrypoint: `path/in/it.py:function`.
+
+        Raises:
+            MissingFlowError: there is no such source, file or flow.
+            ScriptError: the file raised an error.
+        """
+        from hpc_flows.awaiting import awaited  # noqa: PLC0415 - few flows come from elsewhere
+        from hpc_flows.flows.source import load_flow_from_source  # noqa: PLC0415 - as above
+
+        return awaited(load_flow_from_source(source, entrypoint))
 
 
-class _BoundFlow(Flow[P, R]):
+class BoundFlow(Bound, Flow[P, R]):
     """A flow that is a method, with the object that it was looked up on."""
 
-    def __init__(self, flow: Flow[P, R], first: object) -> None:
-        self.__dict__.update(flow.__dict__)
-        self.fn = MethodType(flow.fn, first)
-        self._flow = flow
-        self._first = first
 
-    def __get__(self, instance: object, owner: type | None = None) -> Flow[P, R]:
-        return self
+def _check_name(name: str) -> None:
+    found = sorted(set(name) & set(_FORBIDDEN))
+    if found:
+        msg = (
+            f"The flow name {name!r} contains an invalid character: {found[0]!r}. Leave out "
+            f"{' '.join(_FORBIDDEN)}."
+        )
+        raise InvalidNameError(msg)
 
-    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
-        return _BoundFlow(self._flow.with_options(**options), self._first)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._flow(self._first, *args, **kwargs)
+def _is_plain_data(default: Any) -> bool:
+    """Tell whether a default is data that its annotation may make something else of."""
+    return isinstance(default, (dict, list)) and bool(default)
 
 
 _BUILTIN: dict[str, type] = {
@@ -330,59 +395,6 @@ def _fits(value: Any, annotation: Any) -> bool:
     if type(annotation).__name__ == "UnionType":
         return any(_fits(value, each) for each in annotation.__args__)
     return getattr(annotation, "__name__", None) == "Any"
-
-
-def _coerced(
-    flow: Flow[..., Any], parameters: Mapping[str, Any], names: list[str]
-) -> dict[str, Any]:
-    """Let pydantic check and convert the parameters of these names."""
-    import pydantic  # noqa: PLC0415 - 50 ms, only where the quick look does not decide
-
-    model = flow._models.get(tuple(names))  # noqa: SLF001 - this function is the flow's own
-    if model is None:
-        model = _parameter_model(pydantic, flow, names)
-        flow._models[tuple(names)] = model  # noqa: SLF001 - as above
-    fields = {f"p{place}": parameters[name] for place, name in enumerate(names)}
-    try:
-        checked = model(**fields)
-    except pydantic.ValidationError as error:
-        raise ParameterTypeError(_complaint(flow, names, error)) from None
-    good = {name: getattr(checked, f"p{place}") for place, name in enumerate(names)}
-    return {**parameters, **good}
-
-
-def _parameter_model(pydantic: Any, flow: Flow[..., Any], names: list[str]) -> Any:
-    """Return a pydantic model whose field p0, p1, ... are the parameters of these names."""
-    from types import GenericAlias  # noqa: PLC0415 - pydantic has loaded both
-    from typing import get_type_hints  # noqa: PLC0415
-
-    try:
-        hints = get_type_hints(flow.fn, include_extras=True)
-    except NameError as error:
-        msg = (
-            f"An annotation of flow {flow.name!r} cannot be found: {error}. Import it at run time, "
-            f"or decorate with @flow(validate_parameters=False)."
-        )
-        raise ParameterTypeError(msg) from error
-    rest, more = variadic_names(flow.fn)
-    if rest in hints:
-        hints[rest] = GenericAlias(tuple, (hints[rest], ...))
-    if more in hints:
-        hints[more] = GenericAlias(dict, (str, hints[more]))
-    fields = {f"p{place}": (hints[name], ...) for place, name in enumerate(names)}
-    config = pydantic.ConfigDict(arbitrary_types_allowed=True)
-    return pydantic.create_model("Parameters", __config__=config, **fields)
-
-
-def _complaint(flow: Flow[..., Any], names: list[str], error: Any) -> str:
-    lines = [f"Flow {flow.name!r} was called with parameters that do not fit its annotations:"]
-    for problem in error.errors(include_url=False):
-        place, *inner = problem["loc"]
-        name = ".".join([names[int(str(place)[1:])], *map(str, inner)])
-        value = problem["input"]
-        given = f"{value!r}, of type {type(value).__name__}"
-        lines.append(f"  {name}: {problem['msg']} (given: {given})")
-    return "\n".join(lines)
 
 
 def _checked_runner(owner: str, runner: Any) -> Any:
@@ -425,3 +437,31 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     if fn is None:
         return lambda fn: Flow(fn, **options)
     return Flow(fn, **options)
+
+
+#: `flow.from_source(...)` is `Flow.from_source(...)`, as in Prefect.
+flow.from_source = Flow.from_source  # type: ignore[attr-defined]
+
+#: Names that are had from here, and the modules that they are loaded from when first used.
+_HOMES = {
+    "ParameterSchema": "schema",
+    "load_flow_arguments_from_entrypoint": "reading",
+    "load_flow_from_entrypoint": "loading",
+    "load_flow_from_script": "loading",
+    "load_flows_from_script": "loading",
+    "load_function_and_convert_to_flow": "loading",
+    "safe_load_flow_from_entrypoint": "reading",
+    "select_flow": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+
+        hint = close_match(name, [*globals(), *_HOMES])
+        msg = f"module {__name__!r} has no attribute {name!r}.{hint}"
+        raise AttributeError(msg)
+    value = getattr(__import__(f"{__name__}.{_HOMES[name]}", fromlist=[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,64 @@
+"""Checks parameters against annotations with pydantic, where a quick look does not decide."""
+
+from __future__ import annotations
+
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import pydantic
+
+from hpc_flows.engine.parameters import variadic_names
+from hpc_flows.exceptions import ParameterTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hpc_flows.flows import Flow
+
+
+def coerced(
+    flow: Flow[..., Any], parameters: Mapping[str, Any], names: list[str]
+) -> dict[str, Any]:
+    """Let pydantic check and convert the parameters of these names."""
+    model = flow._models.get(tuple(names))  # noqa: SLF001 - this function is the flow's own
+    if model is None:
+        model = _parameter_model(flow, names)
+        flow._models[tuple(names)] = model  # noqa: SLF001 - as above
+    fields = {f"p{place}": parameters[name] for place, name in enumerate(names)}
+    try:
+        checked = model(**fields)
+    except pydantic.ValidationError as error:
+        raise ParameterTypeError(_complaint(flow, names, error)) from None
+    good = {name: getattr(checked, f"p{place}") for place, name in enumerate(names)}
+    return {**parameters, **good}
+
+
+def _parameter_model(flow: Flow[..., Any], names: list[str]) -> Any:
+    """Return a pydantic model whose field p0, p1, ... are the parameters of these names."""
+    try:
+        hints = get_type_hints(flow.fn, include_extras=True)
+    except NameError as error:
+        msg = (
+            f"An annotation of flow {flow.name!r} cannot be found: {error}. Import it at run time, "
+            f"or decorate with @flow(validate_parameters=False)."
+        )
+        raise ParameterTypeError(msg) from error
+    rest, more = variadic_names(flow.fn)
+    if rest in hints:
+        hints[rest] = GenericAlias(tuple, (hints[rest], ...))
+    if more in hints:
+        hints[more] = GenericAlias(dict, (str, hints[more]))
+    fields: Any = {f"p{place}": (hints[name], ...) for place, name in enumerate(names)}
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    return pydantic.create_model("Parameters", __config__=config, **fields)
+
+
+def _complaint(flow: Flow[..., Any], names: list[str], error: Any) -> str:
+    lines = [f"Flow {flow.name!r} was called with parameters that do not fit its annotations:"]
+    for problem in error.errors(include_url=False):
+        place, *inner = problem["loc"]
+        name = ".".join([names[int(str(place)[1:])], *map(str, inner)])
+        value = problem["input"]
+        given = f"{value!r}, of type {type(value).__name__}"
+        lines.append(f"  {name}: {problem['msg']} (given: {given})")
+    return "\n".join(lines)
