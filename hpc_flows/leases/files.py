@@ -167,7 +167,7 @@ def _sweep(folder: str) -> None:
     for name in os.listdir(folder):
         if name.startswith("."):
             file = os.path.join(folder, name)
-            if _now(folder) - (stamp_of(file) or float("inf")) > _LEFT_OVER:
+            if server_time(folder) - (stamp_of(file) or float("inf")) > _LEFT_OVER:
                 remove(file)
 
 
@@ -192,7 +192,7 @@ def is_gone(file: str, holder: Holder, stamp: float) -> bool:
     """Tell whether a holder has ended, or has not renewed its file for too long."""
     if holder.is_dead():
         return True
-    return _now(os.path.dirname(file)) - stamp > holder.ttl
+    return server_time(os.path.dirname(file)) - stamp > holder.ttl
 
 
 def _is_watched(file: str, holder: Holder, stamp: float) -> bool:
@@ -217,7 +217,7 @@ def stamp_of(file: str) -> float | None:
         return None
 
 
-def _now(folder: str) -> float:
+def server_time(folder: str) -> float:
     """Return the time by the clock that stamps the files of a folder."""
     offset, measured = _clocks.get(folder, (0.0, float("-inf")))
     if monotonic() - measured > _CLOCK_LASTS:
