@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from hpc_flows.awaiting import COROUTINE
+
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
     from typing import Any, Self
 
-#: Flags of code objects: of coroutine functions, and of asynchronous generators.
-_ASYNC = 0x80 | 0x200
 #: Frames of their own that stand in the code of a function.
 _INSIDE = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>"})
 
@@ -60,4 +60,4 @@ def is_awaited(depth: int = 2) -> bool:
     frame: FrameType | None = sys._getframe(depth)  # noqa: SLF001 - the one way to the caller
     while frame is not None and frame.f_code.co_name in _INSIDE:
         frame = frame.f_back
-    return frame is not None and bool(frame.f_code.co_flags & _ASYNC)
+    return frame is not None and bool(frame.f_code.co_flags & COROUTINE)
