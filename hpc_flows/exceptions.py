@@ -20,7 +20,7 @@
     │   └── JournalTaken              another process writes under that name already
     ├── UnknownRun                    no run of that id or name
     ├── MissingContextError (RuntimeError)  called outside of flows and tasks
-    ├── MissingFlowError              a file or module holds no such flow
+    ├── MissingFlowError (RuntimeError)  a file or module holds no such flow
     ├── UnspecifiedFlowError          it holds several
     ├── ScriptError                   a file that was to be loaded raised an error
     ├── FlowVisualizationError        a flow cannot be drawn without running it
@@ -160,7 +160,7 @@ class InvalidNameError(ParameterError, ValueError):
     """A name holds a character that addresses and paths are made with."""
 
 
-class MissingFlowError(HpcFlowsError):
+class MissingFlowError(HpcFlowsError, RuntimeError):
     """A file or module holds no flow of that name, or none at all."""
 
 

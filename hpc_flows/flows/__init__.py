@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 
 #: Characters that would make addresses such as `flow/deployment` ambiguous.
 _FORBIDDEN = "/%&<>"
-_DEPLOYED = "Deployments are not a part of this version of hpc_flows; run the flow by calling it"
+#: Methods of Prefect's flows that make deployments.
+_DEPLOYING = frozenset({"serve", "deploy", "to_deployment", "ato_deployment", "aserve", "adeploy"})
 
 
 class Flow(Definition[P, R]):
@@ -145,6 +146,21 @@ class Flow(Definition[P, R]):
     def on_crashed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(flow, flow_run, state)` when a run crashes; a decorator."""
         return self._add_hook("on_crashed", fn)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in _DEPLOYING:
+            msg = (
+                f"{self._owner} has no {name}(): this version of hpc_flows makes no deployments. "
+                f"Call the flow, or run it with: hpc-flows run {self.entrypoint}"
+            )
+            raise AttributeError(msg)
+        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+
+        known = [each for each in dir(type(self)) if not each.startswith("_")]
+        msg = f"A flow has no attribute {name!r}.{close_match(name, known)}"
+        raise AttributeError(msg)
 
     # Runs -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""What tests of flows need: a home of their own, settings for a while, comparisons."""
