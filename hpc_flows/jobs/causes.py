@@ -10,18 +10,18 @@ from __future__ import annotations
 import pwd
 import signal as signals
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hpc_flows.jobs.evidence import Decision, Verdict
 from hpc_flows.resources import Resources, format_memory, format_walltime
-
-if TYPE_CHECKING:
-    from hpc_flows.jobs.evidence import Verdict
-    from hpc_flows.schedulers.base import JobStatus
+from hpc_flows.schedulers.base import JobStatus, Phase
 
 #: Lines of the job's output that a message shows.
 TAIL_LINES = 12
 #: Bytes that are read from the end of the output.
 TAIL_BYTES = 8192
+#: What jobs/run.py says when it cannot even begin.
+_TOO_OLD = "hpc_flows: this job was started with Python"
 #: What asking again should ask for, as a multiple of what was asked for.
 _MORE = 2
 
@@ -65,6 +65,28 @@ def message(verdict: Verdict, subject: Subject) -> str:
     if verdict.cause in _NEVER_RAN:
         return f"{happened} {advice}".strip()
     first = f"{happened} {_asked_and_used(verdict, subject)} {advice}".strip()
+    return f"{first}\n{output_of(subject)}"
+
+
+def refusal(said: str, subject: Subject, used: dict[str, Any]) -> str:
+    """Return the message of a run that its job could not load.
+
+    Args:
+        said: why, as the job said.
+        subject: whose.
+        used: `max_rss` in bytes and `elapsed` in seconds, as the job measured them.
+    """
+    status = JobStatus(
+        subject.job,
+        subject.token,
+        Phase.ENDED,
+        "",
+        max_rss=used.get("max_rss"),
+        elapsed=used.get("elapsed"),
+    )
+    verdict = Verdict(Decision.END, cause="Crashed", status=status)
+    job, used_ = _job(verdict, subject), _asked_and_used(verdict, subject)
+    first = f"Task run {subject.run!r} could not be loaded by {job}: {said} {used_}"
     return f"{first}\n{output_of(subject)}"
 
 
@@ -264,6 +286,11 @@ def _exited(run: str, job: str, status: int, subject: Subject) -> tuple[str, str
         return (
             f"{run}: {job} could not start {subject.python} (exit status {status}).",
             "Set `python` in the cluster's profile to an interpreter that the nodes see.",
+        )
+    if _TOO_OLD in subject.tail:
+        return (
+            f"{run}: {job} was started with a Python older than 3.11 (exit status {status}).",
+            "Set `python` in the cluster's profile to a newer one that the nodes see.",
         )
     if status == 0:
         return (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Different outputs of crashed jobs of one submission that are shown on the console; the message
 #: of each state has its own.
 OUTPUTS = 3
+_NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 
 
 def take_state(element: Element, event: Event) -> None:
@@ -68,22 +69,30 @@ def result_problem(run_dir: str, data: dict[str, Any]) -> str | None:
     return None if size == wanted else f"{path} has {size} of {wanted} bytes"
 
 
-def believed(state: State, data: dict[str, Any], results: RunResults) -> State:
+def believed(state: State, data: dict[str, Any], results: RunResults, element: Element) -> State:
     """Return the state that a job has recorded, with what loads its value or exception."""
     reference = data.get("result")
     value: Any = None
+    message, details = state.message, state.details
     if reference is not None:
         value = results.stored(reference)
-    elif state.details.get("error") == "PayloadError":
-        value = PayloadError(state.message or "The payload was refused.")
+    elif _is_refused(state):
+        said, subject = message or "The payload was refused.", element.subject()
+        message = causes.refusal(said, subject, details)
+        details = {**details, "requested": subject.requested.to_dict(), "output": subject.output}
+        value = PayloadError(message)
     return State(
         state.type,
         state.name,
-        state.message,
+        message,
         data=value,
-        details=state.details,
+        details=details,
         epoch=state.epoch,
     )
+
+
+def _is_refused(state: State) -> bool:
+    return state.type is StateType.CRASHED and state.details.get("error") == "PayloadError"
 
 
 def decided(verdict: Verdict, element: Element) -> State:
@@ -113,6 +122,10 @@ def resolve(element: Element, state: State, *, believed: bool) -> None:
         if not believed:
             _show_output(element, state)
             call.end(state)
+        elif _is_refused(state) and not call.future.done():
+            # Its code was not begun, so nothing there has logged the end.
+            inner = call.context.for_task(call.task, call.run)
+            run_log(inner, ERROR, f"Finished in state {state!r}")
     finally:
         call.future.resolve(state)
 
@@ -121,8 +134,10 @@ def _show_output(element: Element, state: State) -> None:
     """Log the end of a crashed job's output; of many that crash alike, that of the first few."""
     _, _, output = str(state.message or "").partition("\n")
     _, _, lines = output.partition("\n")
+    # Job numbers and times differ where nothing else does.
+    alike = lines.translate(_NO_DIGITS)
     told, call = element.submission.outputs, element.call
-    new = lines and lines not in told and len(told) < OUTPUTS
+    new = alike and alike not in told and len(told) < OUTPUTS
     if state.type is StateType.CRASHED and new and not call.future.done():
-        told.add(lines)
+        told.add(alike)
         run_log(call.context.for_task(call.task, call.run), ERROR, output)

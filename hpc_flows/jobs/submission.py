@@ -179,7 +179,7 @@ class Submission:
         sent: the elements that were asked for.
         looks: how often it was looked for in vain since it became doubtful.
         told: what the user and the journal have been told about its waiting.
-        outputs: ends of its jobs' outputs that the user has been shown.
+        outputs: ends of its jobs' outputs that the user has been shown, without digits.
     """
 
     cluster: Cluster

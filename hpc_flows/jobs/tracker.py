@@ -418,7 +418,7 @@ class Tracker:
         if verdict.type is None and element.final is not None:
             # The job's journal holds it already.
             state, data, _ = element.final
-            final = outcome.believed(state, data, self.root.results)
+            final = outcome.believed(state, data, self.root.results, element)
             if self.drop(element):
                 self._endings.append((element, final, True))
             return

@@ -114,3 +114,18 @@ def test_programs_get_the_same_facts() -> None:
     assert details.items() >= {"token": "hf-run-one", "cluster": "mock"}.items()
     assert details["used"] == {"memory": 141 * MIB, "walltime": 62.4}
     assert details["requested"]["cpus"] == 2
+
+
+def test_a_python_that_is_too_old_to_say_so_itself_is_recognised() -> None:
+    said = "hpc_flows: this job was started with Python 3.6.8 (/usr/bin/python3), and needs ...\n"
+    text = causes.message(verdict("JobLost", "exit 4"), subject(tail=said))
+    assert "job 351_3 on c7 was started with a Python older than 3.11" in text
+    assert "Set `python` in the cluster's profile" in text
+
+
+def test_a_run_that_could_not_be_loaded_says_where_and_what_it_cost() -> None:
+    text = causes.refusal("Wrong Python on the node.", subject(node="c7"), {"elapsed": 61.0})
+    assert text.partition("\n")[0] == (
+        "Task run 'train-1' could not be loaded by job 351_3 on c7: Wrong Python on the node. "
+        "It asked for 2 cpus, 100M, 0:05:00; it used 00:01:01 of time."
+    )

@@ -164,7 +164,9 @@ def test_the_tail_of_the_output_is_in_the_message(office: Callable[..., Office])
     assert path in str(error)
 
 
-def test_a_refused_payload_is_a_payload_error(office: Callable[..., Office]) -> None:
+def test_a_refused_payload_is_a_payload_error(
+    office: Callable[..., Office], capfd: pytest.CaptureFixture[str]
+) -> None:
     here = office()
     _, token, (call,) = sent(here, 1)
     details = {"job": "1", "node": "c1", "error": "PayloadError"}
@@ -173,7 +175,11 @@ def test_a_refused_payload_is_a_payload_error(office: Callable[..., Office]) -> 
     play_job(here.tracker, token, 0, call, details=details, **final)
     error = here.ended(call)
     assert isinstance(error, PayloadError)
-    assert "Wrong Python" in str(error)
+    first = str(error).partition("\n")[0]
+    for fact in ("could not be loaded by job 1 on c1", "Wrong Python", "It asked for"):
+        assert fact in first
+    assert call.future.state.details["requested"]
+    assert capfd.readouterr().err.count('Finished in state Crashed("Task run') == 1
 
 
 def test_a_result_file_that_appears_late_is_waited_for(
