@@ -210,15 +210,11 @@ _KEEPING = (
 )
 
 
-def has_to_look(task: Any, options: Mapping[str, Any]) -> bool:
-    """Tell whether a kept result must be looked for, or kept, by what a task's options say."""
-    if options.get("on_commit") or options.get("on_rollback"):
-        return True
-    if task.persist_result is not None:
-        return bool(task.persist_result)
-    if any(options.get(name) is not None for name in _KEEPING):
-        return True
-    return caches(options.get("cache_policy"))
+def keeps_results(options: Mapping[str, Any]) -> bool:
+    """Tell whether a task's options say that its results are kept for other runs."""
+    return any(options.get(name) is not None for name in _KEEPING) or caches(
+        options.get("cache_policy")
+    )
 
 
 def caches(policy: Any) -> bool:

@@ -50,8 +50,10 @@ def bind(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any])
         _refuse(fn, f"it takes {len(positional)} positional arguments but {len(args)} were given")
     values = dict(zip(positional, args))  # noqa: B905 - missing ones come from kwargs
     for name, value in kwargs.items():
-        if name in values or name in names[: code.co_posonlyargcount]:
-            _refuse(fn, f"got multiple values, or a keyword, for argument {name!r}")
+        if name in names[: code.co_posonlyargcount]:
+            _refuse(fn, f"{name!r} parameter is positional only, but was passed as a keyword")
+        if name in values:
+            _refuse(fn, f"multiple values for argument {name!r}")
         if name not in names:
             _refuse(fn, f"got an unexpected keyword argument {name!r}", close_match(name, names))
         values[name] = value
@@ -66,7 +68,8 @@ def _add_defaults(
     known = _defaults(fn, positional)
     missing = [name for name in names if name not in values and name not in known]
     if missing:
-        _refuse(fn, f"missing required argument{'s' * (len(missing) > 1)}: {', '.join(missing)}")
+        several = "missing required arguments" if missing[1:] else "missing a required argument"
+        _refuse(fn, f"{several}: {', '.join(map(repr, missing))}")
     for name, value in known.items():
         values.setdefault(name, value)
 

@@ -14,6 +14,7 @@ from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.exceptions import ParameterError
 from hpc_flows.states import Cancelled
 from hpc_flows.task_runners.base import TaskRunner
+from hpc_flows.task_runners.bursts import Burst
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 MOST_WORKERS = 250
 #: Seconds between two looks at whether more threads would help.
 _LOOK = 0.002
-#: Seconds without a submit that end a burst of them, and the longest that one holds calls back.
-_PAUSE = 0.0002
-_BURST = 0.05
 #: Calls per second above which a process is kept busy by starting calls alone.
 _BUSY = 2000.0
 
@@ -62,8 +60,7 @@ class ThreadPoolTaskRunner(TaskRunner):
         self._taken = 0
         self._closed = False
         self._growing = False
-        self._submitted = 0.0  # when a call was submitted last
-        self._awaited = True  # whether somebody has begun to wait for a call since then
+        self._burst = Burst()
 
     def duplicate(self) -> Self:
         """Return a pool of the same size that shares nothing with this one."""
@@ -88,8 +85,7 @@ class ThreadPoolTaskRunner(TaskRunner):
             entries.append((call, outer))
             call.future.on_wait = self._wait_begins
         with self._lock:
-            self._awaited = False
-            self._submitted = time.monotonic()
+            self._burst.go_on()
             self._queue.extend(entries)
             self._wake_or_grow()
 
@@ -142,7 +138,7 @@ class ThreadPoolTaskRunner(TaskRunner):
                     self._growing = False
                     return
                 is_slow = self._taken - taken < _BUSY * (time.monotonic() - wall)
-                if is_slow and not self._is_in_burst(began):
+                if is_slow and not self._burst.lasts(began):
                     for _ in range(min(step, room, len(self._queue))):
                         if not self._wake_or_add():
                             break
@@ -160,7 +156,7 @@ class ThreadPoolTaskRunner(TaskRunner):
         me = threading.current_thread()
         gate = threading.Lock()
         gate.acquire()
-        self._let_burst_pass()
+        self._burst.let_pass()
         while True:
             with self._lock:
                 sleeps = not self._queue and not self._closed
@@ -175,7 +171,7 @@ class ThreadPoolTaskRunner(TaskRunner):
                     self._threads[me] = call
             if sleeps:
                 gate.acquire()
-                self._let_burst_pass()
+                self._burst.let_pass()
                 continue
             outer.copy().run(_run, call)
             with self._lock:
@@ -183,23 +179,9 @@ class ThreadPoolTaskRunner(TaskRunner):
                     return
                 self._threads[me] = None
 
-    def _let_burst_pass(self) -> None:
-        """Leave the interpreter to a thread that submits call after call, for a moment.
-
-        Threads that submit and run at the same time hand Python's one lock to each other at every
-        line of the journal, and a thousand short calls take twice as long.
-        """
-        began = time.monotonic()
-        while self._is_in_burst(began):
-            time.sleep(_PAUSE)
-
-    def _is_in_burst(self, since: float) -> bool:
-        now = time.monotonic()
-        return not self._awaited and now - self._submitted < _PAUSE and now - since < _BURST
-
     def _wait_begins(self) -> Callable[[], None]:
         """Hold nothing back any more, since somebody waits for a call; what futures call then."""
-        self._awaited = True
+        self._burst.end()
         return give_way()
 
     # The pool is a slot of the contexts of its calls: see `RunContext.slots`.

@@ -230,7 +230,7 @@ def test_a_generator_has_no_state_before_it_has_run() -> None:
 
 
 def test_a_wrong_call_of_a_generator_is_told_before_the_first_value() -> None:
-    with pytest.raises(ParameterBindError, match="missing required argument: n"):
+    with pytest.raises(ParameterBindError, match="missing a required argument: 'n'"):
         count()
 
 

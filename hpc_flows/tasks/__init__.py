@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_flows.context import current, entered, give_way
+from hpc_flows.context import current
 from hpc_flows.engine.definition import Bound, Definition, P, R
 from hpc_flows.engine.drive import adrive, drive
 from hpc_flows.engine.mapping import spread
@@ -12,77 +12,32 @@ from hpc_flows.engine.options import (
     check_flag,
     check_tags,
     check_template,
-    has_to_look,
+    keeps_results,
 )
-from hpc_flows.engine.parameters import bind, run_name
+from hpc_flows.engine.parameters import bind
 from hpc_flows.engine.retries import check_jitter, exponential_backoff
-from hpc_flows.engine.task_engine import await_call, run_task, run_waiting_task
-from hpc_flows.exceptions import OptionValueError
-from hpc_flows.futures import (
-    TaskFuture,
-    TaskFutureList,
-    as_waited,
-    find_futures,
-    is_plain,
-    unmapped,
-    value_of,
-)
+from hpc_flows.exceptions import HpcFlowsError, OptionValueError
+from hpc_flows.futures import TaskFutureList, as_waited, unmapped, value_of
 from hpc_flows.resources import Resources
-from hpc_flows.runs import TaskRun
-from hpc_flows.task_runners.base import TaskCall
-from hpc_flows.task_runners.routing import (
-    close_alone,
-    standing_alone,
-    standing_alone_until_done,
-    with_dispatch,
-)
+from hpc_flows.tasks.calls import hand_out, hand_out_alone, in_place, in_turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import timedelta
-    from typing import Any, Self, TypedDict, Unpack, overload
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Never, Self, Unpack, overload
 
-    from hpc_flows.context import RunContext
-    from hpc_flows.engine.drive import Steps
-    from hpc_flows.engine.retries import Delay
+    from hpc_flows.tasks.options import TaskOptions
 
-    Hooks = Iterable[Callable[..., Any]] | None
+__all__ = [
+    "Task",
+    "TaskOptions",
+    "exponential_backoff",
+    "task",
+    "task_input_hash",
+]
 
-    class TaskOptions(TypedDict, total=False):
-        """The options of `@task`; their meaning is told by `Task`."""
-
-        name: str | None
-        description: str | None
-        tags: Iterable[str] | None
-        version: str | None
-        resources: Resources | Mapping[str, Any] | None
-        task_run_name: str | Callable[..., str] | None
-        retries: int | None
-        retry_delay_seconds: Delay | None
-        retry_jitter_factor: float | None
-        retry_condition_fn: Callable[..., Any] | None
-        timeout_seconds: float | None
-        log_prints: bool | None
-        persist_result: bool | None
-        result_storage: Any
-        result_storage_key: str | None
-        result_serializer: Any
-        cache_result_in_memory: bool
-        cache_policy: Any
-        cache_key_fn: Callable[..., str | None] | None
-        cache_expiration: timedelta | float | None
-        cache_expiration_seconds: float | None
-        refresh_cache: bool | None
-        on_running: Hooks
-        on_completion: Hooks
-        on_failure: Hooks
-        on_commit: Hooks
-        on_rollback: Hooks
-        viz_return_value: Any
-
-
-__all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
+#: Names that are had from here, and the modules that they are loaded from when first used.
+_HOMES = {"TaskOptions": "tasks.options", "task_input_hash": "cache_policies"}
 
 
 class Task(Definition[P, R]):
@@ -144,7 +99,7 @@ class Task(Definition[P, R]):
         super().__init__(fn, given)
         owner = self._owner
         self.task_key = f"{_attribute(self.fn, '__module__')}:{_attribute(self.fn, '__qualname__')}"
-        self.tags = check_tags(owner, given.get("tags"))
+        self.tags = set(check_tags(owner, given.get("tags")))
         self.resources = Resources.of(given.get("resources"))
         self.task_run_name = check_template(owner, "task_run_name", given.get("task_run_name"))
         self.retry_jitter_factor = check_jitter(owner, given.get("retry_jitter_factor"))
@@ -156,7 +111,10 @@ class Task(Definition[P, R]):
         self.refresh_cache = check_flag(owner, "refresh_cache", given.get("refresh_cache"))
         self.result_storage_key: str | None = given.get("result_storage_key")
         self.viz_return_value = given.get("viz_return_value")
-        self.recall = has_to_look(self, given)
+        if self.persist_result is None and keeps_results(given):
+            self.persist_result = True
+        hooks = self.on_commit_hooks or self.on_rollback_hooks  # type: ignore[attr-defined]
+        self.recall = bool(self.persist_result or hooks)
 
     @property
     def cache_policy(self) -> Any:
@@ -227,7 +185,7 @@ class Task(Definition[P, R]):
             return self._yielding(args, kwargs, wait_for, return_state=return_state)
         if self.isasync:
             return self._later(args, kwargs, wait_for, return_state=return_state)
-        state = drive(self._steps(args, kwargs, wait_for))
+        state = drive(in_place(self, args, kwargs, wait_for))
         if return_state:
             return state
         return state.data if type(state.data) in _SIMPLE else value_of(state)
@@ -235,7 +193,7 @@ class Task(Definition[P, R]):
     async def _later(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any, *, return_state: bool
     ) -> Any:
-        state = await adrive(self._steps(args, kwargs, wait_for))
+        state = await adrive(in_place(self, args, kwargs, wait_for))
         return state if return_state else value_of(state)
 
     def _yielding(
@@ -251,17 +209,7 @@ class Task(Definition[P, R]):
             )
             raise OptionValueError(msg)
         bind(self.fn, args, kwargs)
-        return (astream if self.isasync else stream)(self._turns(args, kwargs, wait_for))
-
-    def _turns(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
-        """Run a call that yields in the context of whoever asks for the first value."""
-        from hpc_flows.engine.generators import emitted  # noqa: PLC0415 - as above
-
-        context = current()
-        if context is not None and context.root is not None:
-            return (yield from self._steps_in(context, args, kwargs, wait_for, emitted))
-        with standing_alone(self.name) as context:
-            return (yield from self._steps_in(context, args, kwargs, wait_for, emitted))
+        return (astream if self.isasync else stream)(in_turns(self, args, kwargs, wait_for))
 
     def submit(
         self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
@@ -278,14 +226,19 @@ class Task(Definition[P, R]):
             ParameterBindError: the arguments do not fit the function.
             ResourceError: what it asks for can never be given.
         """
-        future = self._hand_out([(args, kwargs)], wait_for)[0]
+        future = hand_out(self, [(args, kwargs)], wait_for)[0]
         if return_state:
             future.wait()
             return future.state
         return future
 
     def map(
-        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Any = None,
+        deferred: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Submit one call for each set of elements of the iterables among the arguments.
 
@@ -294,6 +247,7 @@ class Task(Definition[P, R]):
                 iterated over, texts, and what is wrapped in `unmapped`.
             return_state: give True to wait and have the list of final states returned.
             wait_for: futures to wait for before any call starts.
+            deferred: give True to hand each call out as `delay` does.
             **kwargs: arguments by name.
 
         Returns:
@@ -306,11 +260,58 @@ class Task(Definition[P, R]):
         context = current()
         if context is not None and context.is_sketch:  # a picture shows where iterables come from
             wait_for = [*as_waited(wait_for), *args, *kwargs.values()]
-        futures = self._hand_out(spread(args, kwargs), wait_for, mapped=True)
+        calls = spread(args, kwargs)
+        if deferred:
+            return TaskFutureList([self.apply_async(*call, wait_for) for call in calls])
+        futures = hand_out(self, calls, wait_for, mapped=True)
         if return_state:
             futures.wait()
             return [future.state for future in futures]
         return futures
+
+    # In the background ---------------------------------------------------------------------------
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a call in the background, as `apply_async` does, and return its `TaskFuture`."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        wait_for: Any = None,
+    ) -> Any:
+        """Begin a call in the background: in a run of its own, which no flow waits for.
+
+        The process does not end before it has.
+
+        Args:
+            args: the arguments; it starts when the futures among them have ended.
+            kwargs: the arguments by name.
+            wait_for: more futures to wait for before it starts.
+
+        Raises:
+            ParameterBindError: the arguments do not fit the function.
+        """
+        from hpc_flows.tasks.background import finish_at_exit  # noqa: PLC0415 - few tasks need it
+
+        call = (tuple(args or ()), dict(kwargs or {}))
+        bound = [bind(self.fn, *call)]
+        future = hand_out_alone(self, [call], bound, wait_for, mapped=False)[0]
+        finish_at_exit(future)
+        return future
+
+    def serve(self) -> Never:
+        """Refuse: what `delay` begins runs in the process that calls it.
+
+        Raises:
+            HpcFlowsError: always.
+        """
+        msg = (
+            f"{self._owner} needs no task worker: what delay() begins runs in the process that "
+            f"calls it. Leave serve() out."
+        )
+        raise HpcFlowsError(msg)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of a call by parameter name, defaults included.
@@ -319,137 +320,6 @@ class Task(Definition[P, R]):
             ParameterBindError: the arguments do not fit the function.
         """
         return bind(self.fn, args, kwargs)
-
-    def _steps(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
-        """Return the generator that runs a direct call."""
-        context = current()
-        if context is None or context.root is None:
-            return self._steps_outside(args, kwargs, wait_for)
-        return self._steps_in(context, args, kwargs, wait_for)
-
-    def _steps_in(
-        self,
-        context: RunContext,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        wait_for: Any,
-        elsewhere: Callable[[RunContext], Any] | None = None,
-    ) -> Steps:
-        bound = bind(self.fn, args, kwargs)
-        if context.is_sketch:
-            sketch: Any = context
-            noted: Steps = sketch.call(self, args, kwargs, wait_for)
-            return noted
-        plain = is_plain(args) and (not kwargs or is_plain(kwargs.values()))
-        if plain and not wait_for and self.resources is None:
-            run = self._new_run(context, bound)
-            context.root.record_task(run)
-            return run_task(self, run, args, kwargs, context, elsewhere)
-        reserve = None
-        if self.resources is not None and not context.root.in_job:
-            dispatch = with_dispatch(context)
-            if dispatch.takes(self):
-                return self._steps_handed_out(context, args, kwargs, wait_for)
-            dispatch.check(self)
-            reserve = lambda: dispatch.hold(self)  # noqa: E731 - short, and used once
-        waited = as_waited(wait_for)
-        run = self._new_run(context, bound, find_futures((args, kwargs, waited)))
-        context.root.record_task(run)
-        return run_waiting_task(self, run, args, kwargs, context, waited, reserve, elsewhere)
-
-    def _steps_handed_out(
-        self, context: RunContext, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
-    ) -> Steps:
-        """Wait for a direct call that runs on a cluster."""
-        bound = bind(self.fn, args, kwargs)
-        futures = self._hand_out_in(context, [(args, kwargs)], [bound], wait_for, mapped=False)
-        steps = await_call(futures[0])
-        if not self.isgenerator:
-            return steps
-        from hpc_flows.engine.generators import emitted_at_end  # noqa: PLC0415 - as above
-
-        return emitted_at_end(steps)
-
-    def _steps_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
-        """Run a direct call that is part of no flow run: it gets a run directory of its own."""
-        with standing_alone(self.name) as context, entered(context):
-            return (yield from self._steps_in(context, args, kwargs, wait_for))
-
-    def _hand_out(
-        self,
-        arguments: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
-        wait_for: Any,
-        *,
-        mapped: bool = False,
-    ) -> TaskFutureList:
-        """Make the runs and futures of calls, and give the calls to the task runner."""
-        bound = [bind(self.fn, args, kwargs) for args, kwargs in arguments]
-        context = current()
-        if context is not None and context.root is not None:
-            return self._hand_out_in(context, arguments, bound, wait_for, mapped=mapped)
-        context = standing_alone_until_done(self.name)
-        try:
-            futures = self._hand_out_in(context, arguments, bound, wait_for, mapped=mapped)
-        except BaseException:
-            close_alone(context)
-            raise
-        if not futures:
-            close_alone(context)
-        return futures
-
-    def _hand_out_in(
-        self,
-        context: RunContext,
-        arguments: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
-        bound: Sequence[Mapping[str, Any]],
-        wait_for: Any,
-        *,
-        mapped: bool,
-    ) -> TaskFutureList:
-        dispatch = with_dispatch(context)
-        dispatch.check(self)
-        waited = as_waited(wait_for)
-        calls = []
-        for index, (args, kwargs) in enumerate(arguments):
-            upstream = (
-                ()
-                if not waited and is_plain(args) and is_plain(kwargs.values())
-                else (find_futures((args, kwargs, waited)))
-            )
-            run = self._new_run(context, bound[index], upstream, index if mapped else None)
-            future = TaskFuture(run, give_way)
-            calls.append(TaskCall(self, run, args, kwargs, future, context, waited))
-        context.root.record_pending([call.run for call in calls])
-        dispatch(self, calls)
-        return TaskFutureList([call.future for call in calls])
-
-    def _new_run(
-        self,
-        context: RunContext,
-        parameters: Mapping[str, Any],
-        upstream: Sequence[TaskFuture] = (),
-        map_index: int | None = None,
-    ) -> TaskRun:
-        """Make the run of one call."""
-        name = None
-        if self.task_run_name is not None:
-            name = run_name(f"task {self.name!r}", self.task_run_name, parameters)
-        flow_run = context.flow_run
-        return TaskRun(
-            self.name,
-            self.task_key,
-            name,
-            flow_run_id=flow_run.id if flow_run is not None else None,
-            tags=self._tags_in(context),
-            upstream=tuple(dict.fromkeys(future.task_run_id for future in upstream)),
-            resources=self.resources,
-            map_index=map_index,
-        )
-
-    def _tags_in(self, context: RunContext) -> tuple[str, ...]:
-        if not self.tags:
-            return context.tags
-        return tuple(sorted({*context.tags, *self.tags}))
 
 
 class BoundTask(Bound, Task[P, R]):
@@ -462,6 +332,15 @@ class BoundTask(Bound, Task[P, R]):
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """Submit calls with the object before the other arguments of each."""
         return self._whole.map(unmapped(self._first), *args, **kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        wait_for: Any = None,
+    ) -> Any:
+        """Begin a call in the background with the object before the other arguments."""
+        return self._whole.apply_async((self._first, *(args or ())), kwargs, wait_for)
 
 
 #: Values of these types are what they look like: no states, no stored values, no exceptions.
@@ -497,3 +376,10 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     if fn is None:
         return lambda fn: Task(fn, **options)
     return Task(fn, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(__import__(f"hpc_flows.{_HOMES[name]}", fromlist=[name]), name)
