@@ -208,7 +208,7 @@ def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -
     run_log(context, ERROR, reason)
     leaving = isinstance(error, GeneratorExit)
     if isinstance(error, TerminationSignal):
-        pass  # its jobs live on
+        _leave(context, reason)
     elif leaving:
         _cancel(context, reason, started=True)
     else:
@@ -224,6 +224,13 @@ def _told_crash(error: BaseException) -> str:
         return "Execution was aborted by a termination signal; jobs that were submitted live on."
     what = "system exit" if isinstance(error, SystemExit) else type(error).__name__
     return f"The flow's process was interrupted by {what}."
+
+
+def _leave(context: RunContext, reason: str) -> None:
+    """Record the end of what ends with the driver; jobs live on."""
+    for call in list(context.submitted.calls.values()):
+        if call.runner is None or not call.runner.outlives_driver:
+            call.end(Crashed(reason))
 
 
 def _cancel_all(context: RunContext, reason: str) -> Steps:

@@ -82,6 +82,9 @@ class TaskRunner(ABC):
     #: given this runner sends it tasks with resources too, also those that are called directly.
     places_resources = False
 
+    #: Whether what it runs goes on when the driver of the flow ends.
+    outlives_driver = False
+
     def check(self, task: Any) -> None:  # noqa: B027 - most runners take every task
         """Raise ResourceError when the task asks for what this runner can never give."""
 

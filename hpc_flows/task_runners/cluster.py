@@ -49,6 +49,7 @@ class ClusterTaskRunner(TaskRunner):
 
     name = "cluster"
     places_resources = True
+    outlives_driver = True
 
     def __init__(
         self,
