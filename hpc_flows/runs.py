@@ -157,6 +157,7 @@ class TaskRun:
         created: seconds since 1970.
         parameters: the values that it was called with, by parameter name, where they are known.
         cache_key: names its result for other runs, where that was found out, or None.
+        slots: path and token of the leases that its driver holds for it, for its job to adopt.
     """
 
     __slots__ = (
@@ -169,6 +170,7 @@ class TaskRun:
         "parameters",
         "resources",
         "run_count",
+        "slots",
         "state",
         "tags",
         "task_key",
@@ -202,6 +204,7 @@ class TaskRun:
         self.created = time.time()
         self.parameters: dict[str, Any] = {}
         self.cache_key: str | None = None
+        self.slots: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"TaskRun(id={self.id!r}, name={self.name!r}, task_name={self.task_name!r})"

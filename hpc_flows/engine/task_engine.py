@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hpc_flows.engine.cancelling import cancel_reason
 from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
 from hpc_flows.engine.hooks import hook_name, is_coroutine_function, run_hooks
@@ -82,10 +84,32 @@ def run_task(
     if looks and not getattr(elsewhere, "is_lazy", False):
         from hpc_flows.engine.recall import recalled  # noqa: PLC0415 - few tasks need it
 
-        attempts = lambda: _attempts(task, run, inner, elsewhere, is_job=is_job)  # noqa: E731
+        attempts = lambda: _in_turn(task, run, inner, elsewhere, is_job=is_job)  # noqa: E731
         kept: Steps = recalled(task, run, inner, attempts)
         return kept
+    if run.tags:
+        return _in_turn(task, run, inner, elsewhere, is_job=is_job)
     return _attempts(task, run, inner, elsewhere, is_job=is_job)
+
+
+def _in_turn(
+    task: Any,
+    run: TaskRun,
+    context: RunContext,
+    elsewhere: Callable[[RunContext], Op | Steps] | None,
+    *,
+    is_job: bool,
+) -> Steps:
+    """Make a run's attempts, once there are the slots that its tags need, if they have limits."""
+
+    def attempts(inner: RunContext) -> Steps:
+        return _attempts(task, run, inner, elsewhere, is_job=is_job)
+
+    if not run.tags or not os.path.isdir(f"{context.root.settings.home}/concurrency"):
+        return attempts(context)
+    from hpc_flows.engine.slots import held  # noqa: PLC0415 - only where there are limits
+
+    return held(task, run, context, attempts)
 
 
 def _attempts(
@@ -113,6 +137,10 @@ def _attempts(
             break
         if not (yield from _tries_again(task, run, context, state, retry)):
             break
+    if context.transaction is not None and state.type is _COMPLETED:
+        from hpc_flows.engine.recall import kept  # noqa: PLC0415 - few tasks need it
+
+        state = yield from kept(context, state)
     root.record("task", run, state)
     yield from _conclude(task, run, context, state)
     return state
@@ -147,7 +175,7 @@ def _attempt(
         return _failed(task, error)
     except BaseException as error:
         if run.state is begun:
-            _record_abort(run, context, error)
+            record_abort(run, context, error)
         raise
 
 
@@ -184,7 +212,7 @@ def _failed(task: Any, error: BaseException) -> State:
     return Failed(message, data=without_our_frames(error))  # type: ignore[no-any-return]
 
 
-def _record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
+def record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
     """Record a run that is ended by something that is no failure of the task."""
     state: State
     if isinstance(error, Stopped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 
 from hpc_flows.context import RunContext, current, open_root
@@ -46,6 +47,7 @@ class Router:
         self._runner = runner
         self._started = False
         self._local: TaskRunner | None = None
+        self._admission: Any = None
         self._lock = allocate_lock()
 
     def __call__(self, task: Any, calls: Sequence[TaskCall]) -> None:
@@ -98,7 +100,24 @@ class Router:
         runner = self._runner_for(task)
         for call in calls:
             call.runner = runner
-        runner.submit(calls)
+        if calls[0].run.tags and self._limits_tags(runner):
+            self._admission_of().take(runner, calls)
+        else:
+            runner.submit(calls)
+
+    def _limits_tags(self, runner: TaskRunner) -> bool:
+        """Tell whether calls for a runner have to have the slots of their tags before they go."""
+        root = self._context.root
+        is_far = runner.places_resources and not root.in_job
+        return is_far and os.path.isdir(f"{root.settings.home}/concurrency")
+
+    def _admission_of(self) -> Any:
+        with self._lock:
+            if self._admission is None:
+                from hpc_flows.task_runners.admission import Admission  # noqa: PLC0415 - few need it
+
+                self._admission = Admission()
+        return self._admission
 
     def cancel(self, reason: str, *, started: bool) -> None:
         """Cancel what has not ended; with `started=False`, only what has not begun."""
@@ -241,6 +260,7 @@ def _alone(task_name: str) -> RunContext:
     outer = current()  # it has tags, if anything
     tags = () if outer is None else outer.tags
     context = RunContext(root, tags=tags, log_prints=settings.log_prints)
+    context.transaction = None if outer is None else outer.transaction
     with_dispatch(context)
     return context
 

@@ -1,0 +1,51 @@
+"""Tasks that the tests of concurrency limits send to jobs; nodes import this module."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from hpc_flows import Resources, task
+from hpc_flows.concurrency.sync import concurrency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SMALL = Resources(cpus=1, memory="50M", walltime="5m")
+
+
+def _at_work(folder: str, name: str) -> None:
+    """Note that somebody begins, and ends, in one file that is only added to."""
+    with open(os.path.join(folder, "log"), "ab", buffering=0) as log:
+        log.write(f"+ {name}\n".encode())
+        time.sleep(0.2)
+        log.write(f"- {name}\n".encode())
+
+
+def most_at_once(lines: Iterable[str]) -> int:
+    """Return how many were at work at the same time, from the notes of `_at_work`."""
+    now = most = 0
+    for line in lines:
+        now += 1 if line.startswith("+") else -1
+        most = max(most, now)
+    return most
+
+
+@task(resources=SMALL, tags={"solver"})
+def tagged(number: int, folder: str) -> int:
+    _at_work(folder, str(number))
+    return number
+
+
+@task(resources=SMALL)
+def licensed(number: int, folder: str) -> int:
+    with concurrency("licence", occupy=1, strict=True):
+        _at_work(folder, str(number))
+    return number
+
+
+@task(resources=SMALL, tags={"solver"})
+def killed(folder: str) -> None:
+    _at_work(folder, "killed")
+    os.kill(os.getpid(), 9)
