@@ -10,7 +10,7 @@ from hpc_flows.serializers import resolved
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Self
 
     from hpc_flows.serializers import Serializer
     from hpc_flows.serializers.hdf5.lazy import Part
@@ -98,7 +98,7 @@ class ResultHandle:
         if file is not None:
             file.close()
 
-    def __enter__(self) -> ResultHandle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -119,7 +119,9 @@ class ResultStore:
         """None: Prefect's id of a saved block."""
         return
 
-    def _records(self) -> Folder | Storage:
+    @property
+    def records(self) -> Folder | Storage:
+        """Where the records lie."""
         return self.place if self.metadata_storage is None else place_of(self.metadata_storage)
 
     # Variants -----------------------------------------------------------------------------------
@@ -188,12 +190,12 @@ class ResultStore:
             self.wait_for_lock(key)
         record = self._record(key)
         if record is None:
-            msg = f"Nothing is kept under {key!r} in {self._records()!r}."
+            msg = f"Nothing is kept under {key!r} in {self.records!r}."
             raise MissingResult(msg)
         return record
 
     def _record(self, key: str) -> ResultRecord | None:
-        records = self._records()
+        records = self.records
         name = record_name(key)
         content = records.read(name)
         if content is None:
@@ -270,7 +272,7 @@ class ResultStore:
             new = self._write_data(key, result_record, fsync=fsync)
             result_record.metadata.fields.update(new)
             content = result_record.serialize_metadata()
-            self._records().write(record_name(key), [content], fsync=fsync)
+            self.records.write(record_name(key), [content], fsync=fsync)
         except OSError as error:
             raise ResultError(_not_written(key, self.place, error)) from error
         if old is not None and old != new.get("file"):

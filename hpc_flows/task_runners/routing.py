@@ -100,6 +100,10 @@ class Router:
         runner = self._runner_for(task)
         for call in calls:
             call.runner = runner
+        if runner.places_resources:
+            calls = _not_kept_yet(task, calls)
+        if not calls:
+            return
         if calls[0].run.tags and self._limits_tags(runner):
             self._admission_of().take(runner, calls)
         else:
@@ -226,6 +230,16 @@ class _WaitingCalls:
                     ready.append(call)
         if ready:
             self._router.start_ready(self._task, ready)
+
+
+def _not_kept_yet(task: Any, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
+    """Resolve calls whose results other runs have left; return the others."""
+    around = (call.context.transaction is not None or call.context.keeping for call in calls)
+    if not task.recall and not any(around):
+        return calls
+    from hpc_flows.engine.recall_ahead import found_before  # noqa: PLC0415 - few tasks need it
+
+    return found_before(calls)
 
 
 def with_dispatch(context: RunContext) -> Dispatch:
