@@ -146,14 +146,16 @@ class Artifact:
 
     def keep(self) -> StoredArtifact:
         """Keep it and return it as a `StoredArtifact`, awaited or not."""
-        if current() is None:
+        data = self._formatted()
+        context = current()
+        if context is None or context.root is None:
             warnings.warn(
                 "This artifact belongs to no run, because it is made outside of flows and tasks. "
                 "It is kept, and found by its key only.",
                 FutureWarning,
                 stacklevel=_outside_frames(),
             )
-        return store.keep(self.type, self.key, self.description, self._formatted())
+        return store.keep(self.type, self.key, self.description, data)
 
 
 class LinkArtifact(Artifact):

@@ -29,6 +29,8 @@ LONGEST_KEY = 240
 _SUFFIX = ".json"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _FACTS = ("type", "key", "description", "run", "flow_run", "task_run", "created", "updated", "tags")
+#: Facts about who made an artifact, which updates leave as they are.
+_ORIGIN = ("run", "flow_run", "task_run", "created", "tags")
 
 
 class StoredArtifact:
@@ -93,12 +95,6 @@ class StoredArtifact:
         """Return it JSON-safe, without its data."""
         return {"id": str(self.id), **{name: getattr(self, name) for name in _FACTS}}
 
-    def change(self, changes: dict[str, Any]) -> None:
-        """Take over what a later event says."""
-        kept = {name: text for name, text in self._facts.items() if name not in ("data", "file")}
-        changed = {name: value for name, value in changes.items() if value is not None}
-        self.__init__(self._home, {**kept, **changed})  # type: ignore[misc]
-
 
 def home_and_run() -> tuple[str, str, str]:
     """Return the home, the id of the run, and its folder within the home."""
@@ -137,7 +133,7 @@ def update(id_: str, data: Any, description: str | None = None) -> StoredArtifac
         raise ArtifactError(msg)
     facts = {"id": id_, "type": before.type, "key": before.key}
     facts["description"] = before.description if description is None else description
-    old = {"created": before.created, "flow_run": before.flow_run, "task_run": before.task_run}
+    old = {name: getattr(before, name) for name in _ORIGIN}
     return _record(id_, facts, data, old)
 
 
@@ -146,13 +142,14 @@ def _record(id_: str, facts: dict[str, Any], data: Any, old: dict[str, Any]) -> 
     now = time.time()
     body = _body(home, folder, id_, data)
     facts = {**facts, **body, "created": old.get("created", now), "updated": now}
-    record("artifact", {name: value for name, value in facts.items() if value is not None})
+    told = {"update": True, **facts} if old else facts
+    record("artifact", {name: value for name, value in told.items() if value is not None})
     context = current()
     if context is not None:
         facts["tags"] = list(context.tags)
         facts["flow_run"] = context.flow_run.id if context.flow_run is not None else None
         facts["task_run"] = context.task_run.id if context.task_run is not None else None
-    made = StoredArtifact(home, {**facts, **old, "run": run})
+    made = StoredArtifact(home, {**facts, "run": run, **old})
     _remember(made)
     if made.key is not None:
         _point_to(home, made)
@@ -247,20 +244,26 @@ def of_run(home: str, run_dir: str) -> list[StoredArtifact]:
 
 def collect(home: str, events: Iterable[Event]) -> list[StoredArtifact]:
     """Return the artifacts that some events tell of."""
-    found: dict[str, StoredArtifact] = {}
+    versions: dict[str, list[dict[str, Any]]] = {}
     for event in events:
-        if event.kind != "artifact":
-            continue
-        facts = {**event.data, "run": event.run}
-        try:
-            known = found.get(facts["id"])
-            if known is None:
-                found[facts["id"]] = StoredArtifact(home, facts)
-            elif facts["updated"] >= known.updated:
-                known.change(facts)
-        except (KeyError, TypeError, ValueError):
-            continue  # of a newer version, or damaged
-    return list(found.values())
+        if event.kind == "artifact":
+            versions.setdefault(str(event.data.get("id")), []).append(
+                {**event.data, "run": event.run}
+            )
+    found = (_joined(home, each) for each in versions.values())
+    return [artifact for artifact in found if artifact is not None]
+
+
+def _joined(home: str, versions: list[dict[str, Any]]) -> StoredArtifact | None:
+    """Return the artifact as it was last, made by who made it first; None if it makes no sense."""
+    try:
+        first = min(versions, key=lambda facts: (bool(facts.get("update")), facts["updated"]))
+        last = max(versions, key=lambda facts: facts["updated"])
+        origin = {name: first.get(name) for name in _ORIGIN if first.get(name) is not None}
+        kept = {name: value for name, value in last.items() if name not in _ORIGIN}
+        return StoredArtifact(home, {**kept, **origin})
+    except (KeyError, TypeError, ValueError):
+        return None  # of a newer version, or damaged
 
 
 def _point_to(home: str, artifact: StoredArtifact) -> None:
