@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,11 +123,9 @@ def json_safe(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _safe(value: Any) -> Any:
     try:
-        safe = to_jsonable_python(value, inf_nan_mode="strings")
-        json.dumps(safe, allow_nan=False)
-    except Exception:  # noqa: BLE001 - a `__json__` or repr of the user's may raise anything
+        return json.loads(to_json(value, inf_nan_mode="strings"))
+    except Exception:  # noqa: BLE001 - what the user's class does to be told may raise anything
         return f"<{type(value).__name__}>"
-    return safe
 
 
 def described(flow: Flow[..., Any]) -> dict[str, Any]:

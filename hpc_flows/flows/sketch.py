@@ -110,7 +110,8 @@ class Sketch(RunContext):
             call.future.resolve(Completed(data=self._stand_in(task, node)))
 
     def _note(self, name: str, given: Any, *, is_flow: bool = False, mapped: bool = False) -> Node:
-        upstream = list(dict.fromkeys(self._sources(given)))
+        sources = set(self._sources(given))
+        upstream = [each for each in self.nodes if each in sources]
         number = self._counts.get(name, 0)
         self._counts[name] = number + 1
         node = Node(f"{name}-{number}", upstream, is_flow=is_flow, is_mapped=mapped)
