@@ -128,9 +128,9 @@ EXPECTED = {
     ),
     "registry_states": Program(
         """
-        Completed COMPLETED True fine
-        Failed FAILED True -1 is negative
-        5
+        Completed COMPLETED True All states completed.
+        Failed FAILED True 1/1 states failed.
+        Completed('fine') 5
         [3, 0, [10, 20, 30]] FailedRun True
         """
     ),

@@ -46,6 +46,7 @@ if __name__ == "__main__":
     good, bad = checked(1, return_state=True), checked(-1, return_state=True)
     print(good.name, good.type.value, good.is_completed(), good.message)
     print(bad.name, bad.type.value, bad.is_failed(), bad.message)
-    print(checked(5))
+    state = checked(5)
+    print(state, state.result())
     *rest, after, failed = scaled(return_state=True).result(raise_on_failure=False)
     print(rest, after, failed)
