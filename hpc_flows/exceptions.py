@@ -23,6 +23,7 @@
     ├── MissingFlowError (RuntimeError)  a file or module holds no such flow
     ├── UnspecifiedFlowError          it holds several
     ├── ScriptError                   a file that was to be loaded raised an error
+    ├── FlowRunWaitTimeout (TimeoutError)  a flow run has not ended in time
     ├── FlowVisualizationError        a flow cannot be drawn without running it
     │   └── GraphvizImportError (ImportError)
     ├── VariableError (ValueError)    a variable's name or value cannot be used, or it exists
@@ -216,6 +217,10 @@ class MissingContextError(HpcFlowsError, RuntimeError):
     """What was called has a meaning inside of a flow or task only."""
 
 
+class FlowRunWaitTimeout(HpcFlowsError, TimeoutError):
+    """A flow run has not ended in the time that was given to it."""
+
+
 class FlowVisualizationError(HpcFlowsError):
     """A flow cannot be drawn without running it."""
 
@@ -376,6 +381,10 @@ class SubmissionInDoubt(SchedulerError):
 
 class RunError(HpcFlowsError):
     """How a run ended, as `result()` raises it."""
+
+
+class CycleOfWaits(RunError, RuntimeError):
+    """Task runs wait for each other, so that none of them would ever end."""
 
 
 class UnfinishedRun(RunError):

@@ -157,11 +157,14 @@ class TaskRun:
         created: seconds since 1970.
         parameters: the values that it was called with, by parameter name, where they are known.
         cache_key: names its result for other runs, where that was found out, or None.
+        callers: ids of the task runs in whose code it was called, each in the one before; they
+            cannot go on before it ends.
         slots: path and token of the leases that its driver holds for it, for its job to adopt.
     """
 
     __slots__ = (
         "cache_key",
+        "callers",
         "created",
         "flow_run_id",
         "id",
@@ -204,6 +207,7 @@ class TaskRun:
         self.created = time.time()
         self.parameters: dict[str, Any] = {}
         self.cache_key: str | None = None
+        self.callers: tuple[str, ...] = ()
         self.slots: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:

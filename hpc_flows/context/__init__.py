@@ -78,6 +78,7 @@ class RootRun:
         machine: this machine's `Machine`, once tasks with resources run on it, or None.
         cancel_reason: why the run is being cancelled, or None.
         halt: a lock that is held until the run is closed.
+        is_closed: whether the run is closed: its journal takes nothing more.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class RootRun:
         "cancel_reason",
         "halt",
         "in_job",
+        "is_closed",
         "journal",
         "key",
         "log_level",
@@ -118,6 +120,7 @@ class RootRun:
         self.runners: dict[str, Any] = {}
         self.machine: Any = None
         self.cancel_reason: str | None = None
+        self.is_closed = False
         self.halt = allocate_lock()
         self.halt.acquire()
 
@@ -170,6 +173,7 @@ class RootRun:
         for runner in self.runners.values():
             runner.close()
         self.runners.clear()
+        self.is_closed = True
         self.journal.close()
 
 
@@ -376,12 +380,19 @@ def _preview(value: object) -> str:
     return text if len(text) <= _PREVIEW else text[:_PREVIEW] + "…"
 
 
-def give_way() -> Callable[[], None]:
+def give_way(futures: Sequence[TaskFuture] = ()) -> Callable[[], None]:
     """Give back the places that the caller's task holds; call what is returned to take them again.
 
     Called before a wait for a future, so that nested submits do not deadlock a bounded pool.
+
+    Args:
+        futures: what is waited for, if it is waited for however long it takes.
+
+    Raises:
+        CycleOfWaits: they wait for the caller's task run themselves.
     """
     context = _current.get()
+    leave = note_wait(context, futures)
     slots = () if context is None else context.slots
     for slot in slots:
         slot.pause()
@@ -389,8 +400,32 @@ def give_way() -> Callable[[], None]:
     def resume() -> None:
         for slot in slots:
             slot.resume()
+        if leave is not None:
+            leave()
 
     return resume
+
+
+def note_wait(
+    context: RunContext | None, futures: Sequence[TaskFuture]
+) -> Callable[[], None] | None:
+    """Note that the task run of a context waits; return what ends that, or None.
+
+    Raises:
+        CycleOfWaits: the futures wait for it themselves.
+    """
+    if not futures or context is None:
+        return None
+    run, outer = context.task_run, context.flow_run
+    if run is not None:
+        waiting: tuple[str, ...] = (*run.callers, run.id)
+    elif outer is not None and outer.parent_task_run_id is not None:
+        waiting = (outer.parent_task_run_id,)
+    else:
+        return None
+    from hpc_flows.futures.cycles import begin_wait  # noqa: PLC0415 - few tasks wait for others
+
+    return begin_wait(waiting, futures, context.submitted.calls)
 
 
 def current() -> RunContext | None:

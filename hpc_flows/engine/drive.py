@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from hpc_flows.context import _current, entered, give_way
+from hpc_flows.context import _current, entered, give_way, note_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Wait:
             for future in self.futures:
                 await _ended(future)
 
-        with _Away():
+        with _Away(self.futures if self.timeout is None else ()):
             try:
                 await asyncio.wait_for(all_ended(), self.timeout)
             except TimeoutError:
@@ -155,8 +155,13 @@ class _Away:
 
     _waiting: ClassVar[dict[int, int]] = {}
 
+    def __init__(self, futures: Sequence[Any] = ()) -> None:
+        # Reservations of the machine are waited for, too; they wait for nobody.
+        self._futures = [future for future in futures if hasattr(future, "task_run_id")]
+
     def __enter__(self) -> None:
         context = _current.get()
+        self._leave = note_wait(context, self._futures)
         self._slots = () if context is None else context.slots
         self._key = id(self._slots)
         if not self._slots:
@@ -167,6 +172,8 @@ class _Away:
                 slot.pause()
 
     def __exit__(self, *_: object) -> None:
+        if self._leave is not None:
+            self._leave()
         if not self._slots:
             return
         self._waiting[self._key] -= 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hpc_flows.states import State
 
     R = TypeVar("R", default=Any)
+    OnWait = Callable[[Sequence["TaskFuture"]], Callable[[], None]]
 else:
 
     class Generic:
@@ -40,7 +41,8 @@ class TaskFuture(Generic[R]):
     Attributes:
         task_run: the `TaskRun`; its newest state is `state`.
         task_run_id, name: the run's id and name.
-        on_wait: called before a wait that blocks; what it returns is called after it; or None.
+        on_wait: called before a wait that blocks, with what is waited for if that may take for
+            ever; what it returns is called after it; or None.
     """
 
     __slots__ = (
@@ -54,9 +56,7 @@ class TaskFuture(Generic[R]):
         "task_run_id",
     )
 
-    def __init__(
-        self, task_run: TaskRun, on_wait: Callable[[], Callable[[], None]] | None = None
-    ) -> None:
+    def __init__(self, task_run: TaskRun, on_wait: OnWait | None = None) -> None:
         """Make the future of `task_run`."""
         self.task_run = task_run
         self.task_run_id = task_run.id
@@ -296,7 +296,8 @@ def wait_until(
         return
     countdown = _Countdown(count, until_failure=until_failure)
     on_wait = pending[0].on_wait  # futures of one flow run share it
-    resume = on_wait() if on_wait is not None else None
+    for_ever = timeout is None and count == len(pending)
+    resume = on_wait(pending if for_ever else ()) if on_wait is not None else None
     try:
         for future in pending:
             future.add_done_callback(countdown)

@@ -106,7 +106,7 @@ class _Arrivals:
         `one` of the futures tells how to give way meanwhile.
         """
         if not self.ended:
-            resume = one.on_wait() if one.on_wait is not None else None
+            resume = one.on_wait(()) if one.on_wait is not None else None
             try:
                 self.gate.acquire(True, -1 if timeout is None else timeout)
             finally:

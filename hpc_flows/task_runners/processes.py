@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from hpc_flows.context import RootRun, RunContext
+    from hpc_flows.futures import TaskFuture
     from hpc_flows.task_runners.base import TaskCall
     from hpc_flows.task_runners.batches import Entry
 
@@ -94,10 +95,10 @@ class ProcessPoolTaskRunner(TaskRunner):
             call.future.on_wait = self._wait_begins
             self._queue.put((call, outer))
 
-    def _wait_begins(self) -> Callable[[], None]:
+    def _wait_begins(self, futures: Sequence[TaskFuture]) -> Callable[[], None]:
         """Hold nothing back any more, since somebody waits for a call; what futures call then."""
         self.burst.end()
-        return give_way()
+        return give_way(futures)
 
     def _ended(self, _: object) -> None:
         with self._lock:

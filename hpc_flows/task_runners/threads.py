@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hpc_flows.context import RunContext
+    from hpc_flows.futures import TaskFuture
     from hpc_flows.task_runners.base import TaskCall
 
 #: Most threads where neither the runner nor the settings say. Prefect has no bound; this many
@@ -179,10 +180,10 @@ class ThreadPoolTaskRunner(TaskRunner):
                     return
                 self._threads[me] = None
 
-    def _wait_begins(self) -> Callable[[], None]:
+    def _wait_begins(self, futures: Sequence[TaskFuture]) -> Callable[[], None]:
         """Hold nothing back any more, since somebody waits for a call; what futures call then."""
         self._burst.end()
-        return give_way()
+        return give_way(futures)
 
     # The pool is a slot of the contexts of its calls: see `RunContext.slots`.
 

@@ -62,6 +62,8 @@ def _steps_in(
     plain = is_plain(args) and (not kwargs or is_plain(kwargs.values()))
     if plain and not wait_for and task.resources is None:
         run = _new_run(task, context, bound)
+        if context.task_run is not None:
+            run.callers = (*context.task_run.callers, context.task_run.id)
         context.root.record_task(run)
         return run_task(task, run, args, kwargs, context, elsewhere)
     reserve = None
@@ -73,6 +75,8 @@ def _steps_in(
         reserve = lambda: dispatch.hold(task)  # noqa: E731 - short, and used once
     waited = as_waited(wait_for)
     run = _new_run(task, context, bound, find_futures((args, kwargs, waited)))
+    if context.task_run is not None:
+        run.callers = (*context.task_run.callers, context.task_run.id)
     context.root.record_task(run)
     return run_waiting_task(task, run, args, kwargs, context, waited, reserve, elsewhere)
 

@@ -103,7 +103,7 @@ def test_a_state_on_the_way_is_shown_until_the_end() -> None:
 def test_who_waits_gives_way_only_when_there_is_something_to_wait_for() -> None:
     seen: list[str] = []
 
-    def on_wait() -> Any:
+    def on_wait(_: object) -> Any:
         seen.append("pause")
         return lambda: seen.append("resume")
 
