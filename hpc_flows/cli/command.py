@@ -139,7 +139,28 @@ class NamedChoice(_Choice):
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--json` to a command that lists or shows something."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
-        function
+    """Add `--json`, also spelt `-o json` as in Prefect, to a command that shows something."""
+    option = click.option(
+        "--json", "as_json", is_flag=True, callback=_is_json, help="Print JSON for programs."
     )
+    output = click.option(
+        "-o",
+        "--output",
+        type=NamedChoice(["json"]),
+        expose_value=False,
+        is_eager=True,
+        callback=_note_output,
+        help="The same as --json.",
+    )
+    return option(output(function))
+
+
+_OUTPUT = "hpc_flows.output"
+
+
+def _note_output(context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    context.meta[_OUTPUT] = value
+
+
+def _is_json(context: click.Context, _option: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click calls it
+    return value or context.meta.get(_OUTPUT) is not None

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMMANDS = {
-    name: (f"hpc_flows.cli.{name}:{name}", short)
+    name: (f"hpc_flows.cli.{name.replace('-', '_')}:{name.replace('-', '_')}", short)
     for name, short in (
         ("run", "Run a flow, with live progress."),
         ("runs", "List, show and cancel runs, and read their logs."),
+        ("artifact", "List and show what runs have left to look at."),
+        ("variable", "Read and change named values that flows share."),
+        ("event", "List, follow and emit events of your own."),
         ("cluster", "See which clusters are known, and check them."),
         ("mock", "Start and handle a pretend cluster on this machine."),
         ("demo", "Measure Python's standard library on a pretend cluster."),
+        ("gcl", "See and change global concurrency limits."),
+        ("concurrency-limit", "See and change how many task runs with a tag may run at once."),
         ("config", "See and change settings."),
         ("completion", "Print the shell's completion script."),
         ("version", "Print versions and where things lie."),
