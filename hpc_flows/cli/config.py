@@ -100,7 +100,7 @@ def _warn_of_unknown_variables() -> None:
     known = {setting.variable for setting in SETTINGS} | _OTHER_VARIABLES
     for name in sorted(os.environ):
         unknown = name.startswith(_PREFIX) and name not in known
-        if unknown and not name.startswith(_PREFIX + "TEST_"):
+        if unknown and not name.startswith((_PREFIX + "TEST_", _PREFIX + "_")):
             match = close_match(name, known)
             complain(f"The environment has {name}, which is no setting.{match}")
 
