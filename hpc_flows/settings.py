@@ -201,24 +201,9 @@ SETTINGS: tuple[Setting, ...] = (
         60.0,
         "How long the lock on a key outlives the machine whose process held it.",
     ),
-    Setting(
-        "tasks_default_no_cache",
-        "flag",
-        False,
-        "Whether tasks that name no cache policy are never cached.",
-    ),
-    Setting(
-        "tasks_disable_caching",
-        "flag",
-        False,
-        "Whether no task takes a kept result, whatever its cache policy.",
-    ),
-    Setting(
-        "tasks_refresh_cache",
-        "flag",
-        False,
-        "Whether tasks that do not say run, and replace the result that was kept.",
-    ),
+    Setting("tasks_default_no_cache", "flag", False, "Whether tasks without a policy have none."),
+    Setting("tasks_disable_caching", "flag", False, "Whether no task takes a kept result."),
+    Setting("tasks_refresh_cache", "flag", False, "Whether tasks run though results are kept."),
     Setting(
         "journal_fsync",
         "flag",
@@ -313,12 +298,25 @@ def find_setting(name: str) -> Setting:
 _cache: dict[tuple[Any, ...], Settings] = {}
 
 
+_adopted: list[Settings] = []
+
+
+def adopt(settings: Settings) -> None:
+    """Make these the settings in force in this process: a job, whose run was started with them.
+
+    Its environment need not have them, and its home may be another one.
+    """
+    _adopted[:] = [settings]
+
+
 def get_settings() -> Settings:
     """Return the settings in force now.
 
     Raises:
         SettingsError: a value, a name or the profiles file is wrong.
     """
+    if _adopted:
+        return _adopted[0]
     environ = os.environ
     found = tuple(environ.get(setting.variable) for setting in SETTINGS)
     path = profiles_path()

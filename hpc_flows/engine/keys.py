@@ -1,4 +1,4 @@
-"""What is to be done about the result of one task run: under which key it is looked for and kept."""
+"""What is to be done about a task run's result: its key, and whether to look, lock and keep."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def usable(context: RunContext, plan: Plan) -> list[Any] | None:
 
     What is there and cannot be used is told, so that nobody wonders why the task runs again.
     """
-    record, problem = plan.store.find(plan.key)
+    record, problem = plan.store.find(str(plan.key))
     if record is not None:
         try:
             return [record.get() if _is_small(record, context) else record]
@@ -189,7 +189,7 @@ def usable(context: RunContext, plan: Plan) -> list[Any] | None:
 
 def _is_small(record: ResultRecord, context: RunContext) -> bool:
     size = int(record.metadata.fields["size"])
-    return size <= context.root.settings.results_inline_limit
+    return bool(size <= context.root.settings.results_inline_limit)
 
 
 def _conclude(task: Any, run: TaskRun, context: RunContext, value: Any, plan: Plan) -> Steps:

@@ -67,7 +67,7 @@ def _resolve(call: Any, context: RunContext, state: State) -> None:
 
 
 def _task_for_job(task: Any, context: RunContext, plan: Plan) -> Any:
-    """Return the task with what its job cannot know: what its flow, or a transaction, wants kept."""
+    """Return the task with what its job cannot know: what its flow or a transaction wants kept."""
     if plan.joins and plan.keeps:
         return _variant(task, context.flow, keeps=False)
     flow = context.flow
@@ -91,7 +91,7 @@ def _variant(task: Any, flow: Any, *, keeps: bool) -> Any:
 
 
 def _twin(call: Any, task: Any, context: RunContext, plan: Plan, mine: Transaction | None) -> Any:
-    """Return a call for the runner; when it has ended, its transaction is settled, then the call."""
+    """Return a call for the runner; at its end the transaction is settled, then the call."""
     twin = copy(call)
     twin.task = task
     twin.future = TaskFuture(call.run)

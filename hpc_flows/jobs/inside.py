@@ -29,6 +29,7 @@ from hpc_flows.journal.folder import read_key
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import ERROR, INFO, active_capture, attach_loggers, run_log
 from hpc_flows.results.kept import RunResults
+from hpc_flows.settings import adopt
 from hpc_flows.states import Crashed, Failed, State, StateType
 
 TYPE_CHECKING = False
@@ -163,7 +164,10 @@ class JobRun(RootRun):
 
     def _keep(self, data: dict[str, Any], name: str, state: State) -> None:
         value = state.data
-        if state.type is StateType.COMPLETED:
+        if getattr(value, "is_persisted", False):
+            # Kept for other runs: what the record says is enough.
+            data["result"] = {"record": value.metadata.model_dump_json()}
+        elif state.type is StateType.COMPLETED:
             data["result"] = self.results.keep(name, value)
         elif isinstance(value, BaseException):
             data["result"] = self.results.keep_error(value, name)
@@ -297,6 +301,7 @@ def _load(payload: Payload) -> tuple[Any, Any]:
 
 def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[Any, Any]) -> int:
     (task, flow_run, tags, log_prints, settings), (run, args, kwargs) = parts
+    adopt(settings)
     key = read_key(job.run_dir)
     results = RunResults(job.run_dir, key, settings.results_inline_limit)
     root = JobRun(job.run_dir, journal.run_id, journal, results, key, settings, in_job=True)

@@ -55,6 +55,10 @@ def result_problem(run_dir: str, data: dict[str, Any]) -> str | None:
         data: of the final state event.
     """
     reference = data.get("result")
+    if reference is not None and "record" in reference:
+        from hpc_flows.results.record import problem_of  # noqa: PLC0415 - few results are
+
+        return problem_of(str(reference["record"]))
     if reference is None or "file" not in reference:
         return None
     path = os.path.join(run_dir, reference["file"])

@@ -187,9 +187,10 @@ def _said(holder: str) -> str:
 
 
 def _lost(lease: Any) -> None:
+    path = lease.path
     with _guard:
-        if _held.get(lease.path) is lease:
-            del _held[lease.path]
+        if _held.get(path) is lease:
+            del _held[path]
 
 
 def _let_go(lease: Lease) -> None:

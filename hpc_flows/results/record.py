@@ -173,7 +173,7 @@ class ResultRecord(StoredValue):
         """Return a handle by which parts of the value can be read without loading all of it."""
         from hpc_flows.results.handle import ResultHandle  # noqa: PLC0415 - for those who ask
 
-        return ResultHandle(self.path())
+        return ResultHandle(self.path(), self.serializer, self.get)
 
     def path(self) -> str:
         """Return the path of the file with the data.
@@ -351,13 +351,13 @@ def check_data(fields: dict[str, Any], pieces: Iterable[bytes], where: str) -> N
         OSError: it cannot be read.
     """
     wanted = fields["hash"]
-    if wanted is None:
+    if wanted is None and fields["serializer"].get("type") == "hdf5":
         size = os.stat(where).st_size if os.path.isabs(where) else sum(map(len, pieces))
         right = size == fields["size"]
     else:
         digest = data_hash(user_key(get_settings().home))
         size = sum(len(piece) for piece in hashed(pieces, digest))
-        right = size == fields["size"] and digest.hexdigest() == wanted
+        right = size == fields["size"] and digest.hexdigest() == str(wanted)
     if not right:
         msg = (
             f"{where} is not what was kept under {fields['key']!r}: it was changed, or cut to "
@@ -382,6 +382,23 @@ def missing_data(fields: dict[str, Any], place: Folder | Storage) -> str | None:
     if size != fields["size"]:
         return f"{path} has {size} of {fields['size']} bytes"
     return None
+
+
+def problem_of(text: str) -> str | None:
+    """Return what is wrong with the data of a record, as far as can be seen without reading it."""
+    try:
+        record = ResultRecord.deserialize(text.encode())
+    except ResultError as error:
+        return str(error)
+    folder = record.metadata.fields.get("folder")
+    if folder is None or not record.metadata.fields.get("file"):
+        return None
+    path = os.path.join(str(folder), os.path.dirname(str(record.metadata.fields["file"])))
+    try:
+        os.listdir(path)  # makes a network file system look at the server's newest one
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return missing_data(record.metadata.fields, _place(record.metadata.fields, None))
 
 
 def _place(fields: dict[str, Any], place: Folder | Storage | None) -> Folder | Storage:

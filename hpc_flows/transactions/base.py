@@ -462,7 +462,7 @@ def _find_staged(inside: BaseTransaction, key: str) -> BaseTransaction | None:
 
 def is_open(context: RunContext) -> bool:
     """Tell whether the context's run still writes its journal; that of a lone task ends with it."""
-    return context.root is not None and context.root.halt.locked()
+    return context.root is not None and not context.root.is_closed
 
 
 def around() -> BaseTransaction | None:
