@@ -36,7 +36,7 @@ FLOORS = {
     "run it": "transactions concurrency engine",
     "run there": "jobs",
     "choose": "task_runners",
-    "user API": "tasks flows shell",
+    "user API": "tasks flows shell flow_runs",
     "operate": "schemas client blocks automations deployments workers reporting",
     "serve": "server",
     "pretend": "mock_cluster",
@@ -55,7 +55,11 @@ SEEN_FROM_BELOW: dict[tuple[str, str], str] = {
 #: Where each third-party package may be imported; every other place is wrong.
 HOMES: dict[str, tuple[str, ...]] = {
     "cloudpickle": ("serializers", "jobs"),
-    "pydantic": ("schemas", "blocks", "automations", "deployments", "server", "flows"),
+    "pydantic": (
+        *("schemas", "blocks", "automations", "deployments", "server", "flows"),
+        "serializers.json",
+    ),
+    "pydantic_core": ("serializers.json",),
     "fsspec": ("filesystems",),
     "graphviz": ("flows",),
     "jinja2": ("jobs.script",),

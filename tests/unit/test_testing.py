@@ -1,0 +1,64 @@
+"""What tests of flows need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hpc_flows import flow
+from hpc_flows.exceptions import SettingsError
+from hpc_flows.settings import get_settings
+from hpc_flows.testing.utilities import (
+    exceptions_equal,
+    prefect_test_harness,
+    temporary_settings,
+)
+
+
+def test_flows_have_a_home_of_their_own_for_a_while(home: Path) -> None:
+    with temporary_settings(cluster="nowhere"):
+        with prefect_test_harness() as path:
+            assert get_settings().home == path
+            assert get_settings().cluster is None
+            flow(lambda: 1)()
+            assert len(list(Path(path, "runs").iterdir())) == 1
+        assert get_settings().cluster == "nowhere"
+    assert not Path(path).exists()
+    assert not (home / "runs").exists()
+    assert get_settings().home == str(home)
+
+
+def test_a_home_can_be_kept_to_look_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with prefect_test_harness(keep=True) as path:
+        pass
+    assert Path(path).is_dir()
+
+
+def test_settings_have_other_values_for_a_while() -> None:
+    def retries() -> int:
+        return get_settings().task_default_retries
+
+    with temporary_settings(task_default_retries=2):
+        assert retries() == 2
+        with temporary_settings(task_default_retries=None):
+            assert retries() == 0
+    assert retries() == 0
+    assert "HPC_FLOWS_TASK_DEFAULT_RETRIES" not in os.environ
+    with (
+        pytest.raises(SettingsError, match="Did you mean 'task_default_retries'"),
+        temporary_settings(task_default_retrys=1),
+    ):
+        pass
+
+
+def test_exceptions_are_compared_by_type_and_arguments() -> None:
+    assert exceptions_equal(ValueError("a"), ValueError("a"))
+    assert not exceptions_equal(ValueError("a"), ValueError("b"))
+    assert not exceptions_equal(ValueError("a"), TypeError("a"))
+    assert exceptions_equal(None, None)
+    assert not exceptions_equal(None, ValueError())
