@@ -121,7 +121,7 @@ class Worker:
 
     def _perform(self, task: Any, context: RunContext) -> Any:
         args, kwargs = context.arguments
-        value = Call(task.fn, args, kwargs, context, None, task.isasync).perform()
+        value = Call(task.body, args, kwargs, context, None, task.isasync).perform()
         with entered(context):
             return drive(settled(value, context, everything=True))
 
