@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpc_flows.artifacts.store import of_run
+from hpc_flows.cli.artifact import print_artifacts
 from hpc_flows.cli.command import Command, json_option
 from hpc_flows.cli.job_table import job_rows
 from hpc_flows.cli.progress import Follower, watch
@@ -30,6 +32,7 @@ from hpc_flows.cli.timeline import draw
 from hpc_flows.journal.index import summarise
 from hpc_flows.resources import Resources
 from hpc_flows.runs import short
+from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 
 #: Failures that are shown in full; of more, the first of each kind.
 _FAILURES = 5
+
+#: Artifacts that are listed, the last ones.
+_ARTIFACTS = 10
 
 _BAD = frozenset({"FAILED", "CRASHED"})
 
@@ -63,6 +69,7 @@ def show(run: str, follow: bool, as_json: bool) -> None:  # noqa: FBT001 - click
         print_json({"summary": summarise(folder).to_dict(), **follower.view.to_dict()})
         return
     print_run(follower.view, summarise(folder), console())
+    _print_artifacts(folder)
 
 
 def print_run(view: RunView, about: RunSummary, where: Console) -> None:
@@ -77,6 +84,16 @@ def print_run(view: RunView, about: RunSummary, where: Console) -> None:
         _heading("Jobs")
         _print_jobs(view)
     _print_failures(view, about)
+
+
+def _print_artifacts(folder: str) -> None:
+    """Print what the run has left to look at."""
+    found = of_run(get_settings().home, folder)
+    if found:
+        _heading("Artifacts")
+        print_artifacts(found[-_ARTIFACTS:])
+        if len(found) > _ARTIFACTS:
+            click.echo(f"and {count(len(found) - _ARTIFACTS, 'artifact')} before these")
 
 
 def _heading(text: str) -> None:
