@@ -1,0 +1,163 @@
+"""A flow's driver that is told to end: what is recorded, and what lives on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hpc_flows.journal.reader import read_run
+from hpc_flows.journal.replay import replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_LONGEST = 120
+
+LOCAL = """
+    import sys, time
+    from hpc_flows import flow, task
+
+    @task
+    def slow():
+        print("begun", flush=True)
+        time.sleep(300)
+
+    @task
+    def after(_):
+        print("never", flush=True)
+
+    def hook(flow, run, state):
+        print(state.name, flush=True)
+
+    @flow(on_crashed=[hook], on_cancellation=[hook])
+    def main():
+        after.submit(slow.submit())
+        time.sleep(300)
+
+    main()
+"""
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a script, wait for the line `begun`, and return its process."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *before: str, **variables: str) -> subprocess.Popen[str]:
+        script = tmp_path / "driven_flow.py"
+        script.write_text(textwrap.dedent(code))
+        process = subprocess.Popen(
+            [*before, sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **variables},
+            cwd=tmp_path,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _states(home: Path) -> dict[str, str | None]:
+    """Return the messages of the last states, by the names of the flow and of its tasks."""
+    (folder,) = (home / "runs").iterdir()
+    view = replay(read_run(str(folder)))
+    runs: list[Any] = [*view.flow_runs.values(), *view.task_runs.values()]
+    names = [getattr(run, "task", None) or getattr(run, "flow", None) for run in runs]
+    return {str(name): run.state_name for name, run in zip(names, runs, strict=True)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_driver_that_is_told_to_end_records_it_and_ends_by_the_signal(
+    home: Path, begin: Callable[..., subprocess.Popen[str]], number: signal.Signals
+) -> None:
+    process = begin(LOCAL)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=_LONGEST)
+    assert (process.returncode, said) == (-number, "Crashed\n")
+    assert _states(home) == {"main": "Crashed", "slow": "Crashed", "after": "NotReady"}
+
+
+def test_under_nohup_a_hangup_is_nothing(
+    home: Path, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = begin(LOCAL.replace("300", "0.5"), "nohup")
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=_LONGEST)
+    assert process.returncode == 0
+    assert _states(home)["main"] == "Completed"
+
+
+def test_a_program_that_handles_the_signal_itself_gets_it_after_the_flow(
+    home: Path, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    handler = """
+    import signal
+    def handle(*_):
+        print("handled", flush=True)
+        raise SystemExit(7)
+    signal.signal(signal.SIGTERM, handle)
+    """
+    process = begin(textwrap.dedent(handler) + textwrap.dedent(LOCAL))
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=_LONGEST)
+    assert (process.returncode, said) == (7, "Crashed\nhandled\n")
+    assert _states(home)["main"] == "Crashed"
+
+
+ON_CLUSTER = """
+    import os, sys, time
+    from hpc_flows import Resources, flow, task
+
+    @task(resources=Resources(cpus=1))
+    def slow(folder):
+        open(os.path.join(folder, "job-began"), "w").close()
+        while not os.path.exists(os.path.join(folder, "driver-ended")):
+            time.sleep(0.05)
+        open(os.path.join(folder, "job-ended"), "w").close()
+
+    @flow
+    def main(folder):
+        slow.submit(folder)
+        while not os.path.exists(os.path.join(folder, "job-began")):
+            time.sleep(0.05)
+        print("begun", flush=True)
+        time.sleep(300)
+
+    main(os.getcwd())
+"""
+
+
+def test_the_jobs_of_a_driver_that_is_told_to_end_live_on(
+    home: Path, tmp_path: Path, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    try:
+        process = begin(ON_CLUSTER, HPC_FLOWS_CLUSTER="mock")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=_LONGEST)
+        assert process.returncode == -signal.SIGTERM
+        assert _states(home) == {"main": "Crashed", "slow": "Running"}
+        (tmp_path / "driver-ended").touch()
+        deadline = time.monotonic() + _LONGEST
+        while _states(home)["slow"] != "Completed":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert (tmp_path / "job-ended").exists()
+    finally:
+        stop = [sys.executable, "-m", "hpc_flows.mock_cluster", "stop", "--home", str(home)]
+        subprocess.run(stop, capture_output=True, timeout=60, check=False)
