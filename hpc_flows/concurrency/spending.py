@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hpc_flows.concurrency.limits import Limit
 
 #: Slots that may be missing: times are compared with those of another clock reading.
-_SLACK = 1e-6
+SLACK = 1e-6
 
 
 def spent(limit: Limit) -> float:
@@ -42,7 +42,7 @@ def spend(limit: Limit, occupy: int) -> float | None:
     """
     level = spent(limit)
     missing = level + len(limit.held_slots()) + occupy - limit.limit
-    if missing > _SLACK:
+    if missing > SLACK:
         return missing / limit.slot_decay_per_second
     draft = f"{limit.rate_file}-{os.urandom(4).hex()}"
     try:

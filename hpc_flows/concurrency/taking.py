@@ -12,7 +12,7 @@ import os
 from time import monotonic
 
 from hpc_flows.concurrency.limits import Limit, find_limit, unknown
-from hpc_flows.concurrency.spending import spend, spent
+from hpc_flows.concurrency.spending import SLACK, spend, spent
 from hpc_flows.exceptions import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencySlotAcquisitionError,
@@ -243,9 +243,9 @@ def _collect(limit: Limit, wanted: Wanted, mine: list[Lease]) -> None:
     own = {lease.path for lease in mine}
     held = limit.held_slots()
     others = [index for index in held if limit.slot(index) not in own]
-    room = limit.limit - len(held) - spent(limit)
-    for index in set(range(limit.limit)).difference(held) if room > 0 else ():
-        if len(mine) >= wanted.occupy or room <= 0:
+    room = limit.limit - len(held) - spent(limit) + SLACK
+    for index in sorted(set(range(limit.limit)).difference(held)) if room >= 1 else ():
+        if len(mine) >= wanted.occupy or room < 1:
             break
         room -= _take(limit, index, wanted, mine)
     start = os.urandom(1)[0] % max(1, len(others))
