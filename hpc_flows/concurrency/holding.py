@@ -42,7 +42,11 @@ class Watch:
             )
             if self._stop is not None:
                 self._stop()
-        ending = "the work is stopped." if self._stop is not None else "the work goes on."
+        ending = (
+            "the work is stopped at its next step."
+            if self._stop is not None
+            else "the work goes on."
+        )
         level = "WARNING" if self._stop is None else "ERROR"
         self._context.run(tell, level, f"{self.lost}; {ending}")
 
