@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpc_flows.cli.command import Command, NamedChoice, json_option
+from hpc_flows.cli.command import Command, NamedChoice
 from hpc_flows.cli.progress import goes_on
 from hpc_flows.cli.runs import RunName, folder_of
 from hpc_flows.cli.runs_show import output_of
@@ -38,7 +38,8 @@ _PERIOD = 0.5
 @click.option("-n", "--limit", default=0, help="Only the last so many; 0 for all.")
 @click.option("-f", "--follow", is_flag=True, help="Print what comes until the run ends.")
 @click.option("--output", is_flag=True, help="Print what the jobs wrote to stdout and stderr.")
-@json_option
+# Not `json_option`, whose --output would be a second one.
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def logs(
     run: str,
     task: str | None,
