@@ -62,17 +62,19 @@ def _compiled(line: str) -> tuple[re.Pattern[str], bool]:
     return re.compile(f"{start}{_translated(line.lstrip('/'))}{end}$", re.DOTALL), takes_back
 
 
-_PARTS = re.compile(r"\*\*/|/\*\*|\*|\?|\[!?\]?[^\]]*\]|[^*?\[/]+|.", re.DOTALL)
+_PARTS = re.compile(r"/\*\*/|^\*\*/|/\*\*$|\*+|\?|\[!?\]?[^\]]*\]|[^*?\[/]+|.", re.DOTALL)
 
 
 def _translated(pattern: str) -> str:
     return "".join(_WORDS.get(part) or _part(part) for part in _PARTS.findall(pattern))
 
 
-_WORDS = {"**/": "(?:.+/)?", "/**": "/.+", "*": "[^/]*", "?": "[^/]"}
+_WORDS = {"/**/": "/(?:.+/)?", "**/": "(?:.+/)?", "/**": "/.+", "?": "[^/]"}
 
 
 def _part(part: str) -> str:
+    if part.startswith("*"):
+        return "[^/]*"
     if part.startswith("[") and part.endswith("]"):
         return f"[^{part[2:]}" if part.startswith("[!") else part
     return re.escape(part)

@@ -30,7 +30,8 @@ class _Dispatch(ABCMeta):
         if wanted == getattr(cls, "type", None):
             return super().__call__(*args, **options)
         if cls is not Serializer:
-            raise SettingsError(f"{cls.__name__} has the type {cls.type!r}, not {wanted!r}.")
+            own = getattr(cls, "type", None)
+            raise SettingsError(f"{cls.__name__} has the type {own!r}, not {wanted!r}.")
         from hpc_flows.serializers import class_of  # noqa: PLC0415 - it stands above this module
 
         return class_of(wanted)(*args, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpc_flows.exceptions import ResultError
-from hpc_flows.serializers import resolved
+from hpc_flows.serializers import resolved, restored
 from hpc_flows.serializers.base import Serializer
 from hpc_flows.serializers.importing import library
 
@@ -33,7 +33,7 @@ class CompressedSerializer(Serializer):
         self, serializer: str | Serializer | dict[str, Any], compressionlib: str = "lzma"
     ) -> None:
         if isinstance(serializer, dict):
-            serializer = Serializer(**serializer)
+            serializer = restored(serializer)
         self.serializer = resolved(serializer)
         self.compressionlib = compressionlib
         library(compressionlib, "compressionlib", "compression", _NEEDED)

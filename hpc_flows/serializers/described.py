@@ -38,7 +38,8 @@ class Described:
         same = self.value == other.value
         return bool(same.all() if hasattr(same, "all") else same)
 
-    __hash__ = None  # type: ignore[assignment] - its value can change
+    #: Its value can change.
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         attributes = "".join(f", {name}={value!r}" for name, value in self.attributes.items())

@@ -60,7 +60,7 @@ def library(name: object, option: str, kind: str, methods: tuple[str, ...]) -> A
         ValueError: it is no name, cannot be imported or lacks one of `methods`.
     """
     if not isinstance(name, str):
-        raise ValueError(f"{option} is the name of a module, such as 'zlib', not {name!r}.")  # noqa: TRY004 - as in Prefect
+        raise ValueError(_no_name(option, name))  # noqa: TRY004 - pydantic's in Prefect
     try:
         found = imported(name)
     except (ImportError, AttributeError) as error:
@@ -69,7 +69,13 @@ def library(name: object, option: str, kind: str, methods: tuple[str, ...]) -> A
         ) from error
     for method in methods:
         if not callable(getattr(found, method, None)):
-            raise ValueError(
-                f"{kind.capitalize()} library at {name!r} does not have a {method!r} method."
-            )
+            raise ValueError(_lacks(kind, name, method))  # noqa: TRY004 - as above
     return found
+
+
+def _no_name(option: str, found: object) -> str:
+    return f"{option} is the name of a module, such as 'zlib', not {found!r}."
+
+
+def _lacks(kind: str, name: str, method: str) -> str:
+    return f"{kind.capitalize()} library at {name!r} does not have a {method!r} method."

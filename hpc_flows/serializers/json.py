@@ -77,8 +77,9 @@ class JSONSerializer(Serializer):
 
     def _text(self, value: Any, options: dict[str, Any]) -> bytes:
         marked = _marked(value, "the value") if self.object_encoder else value
-        text = imported(self.jsonlib).dumps(marked, **options)
-        return text.encode() if isinstance(text, str) else text  # type: ignore[no-any-return]
+        text: Any = imported(self.jsonlib).dumps(marked, **options)
+        data: bytes = text.encode() if isinstance(text, str) else text
+        return data
 
     def loads(self, data: bytes) -> Any:
         """Return what the JSON text says."""
@@ -134,7 +135,8 @@ def _exception(name: str, message: str) -> BaseException:
     except (ImportError, AttributeError):
         class_ = None
     if not (isinstance(class_, type) and issubclass(class_, BaseException)):
-        raise ValueError(f"Invalid exception type: {name!r}")
+        # Of a kind that `loads` takes for what it is: a text that is wrong.
+        raise ValueError(f"Invalid exception type: {name!r}")  # noqa: TRY004
     return class_(message)
 
 
@@ -199,19 +201,20 @@ def _marked(value: Any, where: str) -> Any:
         return value
     if kind is dict:
         return _marked_dict(value, where)
-    if kind is list:
-        items = _marked_items(value, where)
-        return value if all(map(_same, items, value)) else items
+    if kind in (list, tuple, set, frozenset):
+        return _marked_sequence(value, where)
     if isinstance(value, tuple):
-        if kind is not tuple:
-            raise ResultError(_refusal(where, value))
-        return {"__class__": "builtins.tuple", "data": _marked_items(value, where)}
-    if kind in (set, frozenset):
-        return {"__class__": f"builtins.{kind.__name__}", "data": _marked_items(value, where)}
-    if isinstance(value, str | int | float | list | dict):
-        # A subclass, which json would write as its base: numpy's floats, enums of texts.
-        return {"__class__": _name(kind), "data": _data(value)}
-    return value
+        raise ResultError(_refusal(where, value))
+    # A subclass would be written as its base: numpy's floats, enums that are texts.
+    changed = isinstance(value, str | int | float | list | dict)
+    return {"__class__": _name(kind), "data": _data(value)} if changed else value
+
+
+def _marked_sequence(value: Any, where: str) -> Any:
+    items = _marked_items(value, where)
+    if type(value) is not list:
+        return {"__class__": f"builtins.{type(value).__name__}", "data": items}
+    return value if all(map(_same, items, value)) else items
 
 
 def _marked_items(value: Any, where: str) -> list[Any]:

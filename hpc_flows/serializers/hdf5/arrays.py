@@ -22,7 +22,8 @@ COMPRESS_FROM = 1 << 20
 CHUNK = 1 << 20
 #: An array is compressed when its samples shrink to less than this part.
 WORTHWHILE = 0.5
-_SAMPLE = 1 << 16
+#: Bytes of one of three samples: enough to see a pattern, little beside writing the array.
+_SAMPLE = 1 << 14
 #: Bytes that are copied at once where an array does not lie in memory as in the file.
 _BLOCK = 1 << 24
 
@@ -150,6 +151,9 @@ def from_stored(stored: Any, dtype: Any) -> Any:
 
 
 def _to_stored_fields(array: Any, where: str) -> Any:
+    for name in array.dtype.names:
+        if not is_text(name):
+            refuse(where, array, f" with the field {name!r}: it holds a NUL or is no Unicode")
     parts = {
         name: to_stored(_no_objects(array[name], f"{where}[{name!r}]"), f"{where}[{name!r}]")
         for name in array.dtype.names
@@ -213,8 +217,9 @@ def _tuples(description: Any) -> Any:
     """Undo what JSON did to the description of a structured dtype: fields are tuples again."""
     if isinstance(description, str):
         return description
-    if len(description) == 2 and isinstance(description[1], list) and _is_shape(description[1]):
-        return (_tuples(description[0]), tuple(description[1]))
+    *base, last = description
+    if len(base) == 1 and isinstance(last, list) and _is_shape(last):
+        return (_tuples(base[0]), tuple(last))
     return [_field(field) for field in description]
 
 
@@ -256,7 +261,8 @@ def _shrinks(array: Any) -> bool:
 
 def _sample(array: Any, part: float) -> bytes:
     """Return some bytes of an array, shuffled as HDF5 shuffles them."""
-    count = max(1, _SAMPLE // array.dtype.itemsize)
+    size = max(4096, min(_SAMPLE, array.nbytes // 200))
+    count = max(1, size // array.dtype.itemsize)
     start = int((array.size - count) * part)
     if array.flags.c_contiguous:
         items = array.reshape(-1)[max(0, start) :][:count]

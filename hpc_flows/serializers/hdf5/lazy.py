@@ -64,7 +64,11 @@ class Part:
         return (self[at] for at in range(len(self)))
 
     def __contains__(self, key: object) -> bool:
-        return self._find(key) is not None
+        try:
+            self._member(key)
+        except KeyError:
+            return False
+        return True
 
     def __getitem__(self, key: Any) -> Any:
         if self._is_masked():

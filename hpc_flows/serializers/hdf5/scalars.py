@@ -27,6 +27,8 @@ LARGEST = 60_000
 
 _INT64 = range(-(2**63), 2**63)
 
+_NATIVE = (bool, int, float, complex)
+
 #: Python types that HDF5 has, by the kind of the attribute's dtype.
 _BACK: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "f": float, "c": complex}
 
@@ -34,10 +36,8 @@ _BACK: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "f": float, "c": 
 def encode(value: Any, where: str) -> tuple[Any, str | None] | None:
     """Return a value as an attribute, and the tag that it needs; None if it is no scalar."""
     kind = type(value)
-    if kind in (bool, float, complex):
+    if kind in _NATIVE and (kind is not int or value in _INT64):
         return value, None
-    if kind is int:
-        return (value, None) if value in _INT64 else (str(value), "int")
     if kind is str:
         return (value, None) if is_text(value) else (_opaque(_utf8(value)), "utf8")
     if kind in (bytes, bytearray) and len(value) < LARGEST:
@@ -159,13 +159,29 @@ def _moment(value: dt.datetime) -> str | None:
     zone = value.tzinfo
     if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
         return f"{value.isoformat()}[{zone.key}]"
-    return value.isoformat() if zone is None or type(zone) is dt.timezone else None
+    known = zone is None or type(zone) is dt.timezone
+    return value.isoformat() + _FOLD[value.fold] if known else None
 
 
 def _moment_again(text: str, _: str) -> dt.datetime:
-    stamp, bracket, key = text.partition("[")
+    stamp, bracket, key = text.removesuffix(_FOLD[1]).partition("[")
     value = dt.datetime.fromisoformat(stamp)
-    return value.astimezone(zoneinfo.ZoneInfo(key.rstrip("]"))) if bracket else value
+    if bracket:
+        return value.astimezone(zoneinfo.ZoneInfo(key.rstrip("]")))
+    return value.replace(fold=int(text.endswith(_FOLD[1])))
+
+
+def _time(value: dt.time) -> str | None:
+    return None if value.tzinfo else value.isoformat() + _FOLD[value.fold]
+
+
+def _time_again(text: str, _: str) -> dt.time:
+    stamp = text.removesuffix(_FOLD[1])
+    return dt.time.fromisoformat(stamp).replace(fold=int(text != stamp))
+
+
+#: Which of two equal times on the day on which clocks are put back.
+_FOLD = ("", " fold=1")
 
 
 def _member(text: str, class_name: str) -> enum.Enum:
@@ -185,6 +201,7 @@ def _path(text: str, _: str) -> pathlib.PurePath:
 
 
 _TYPES: dict[str, type] = {
+    "int": int,
     "datetime": dt.datetime,
     "date": dt.date,
     "time": dt.time,
@@ -199,10 +216,7 @@ _TYPES: dict[str, type] = {
 _TEXTS: dict[str, tuple[Callable[[Any], str | None], Callable[[str, str], Any]]] = {
     "datetime": (_moment, _moment_again),
     "date": (dt.date.isoformat, lambda text, _: dt.date.fromisoformat(text)),
-    "time": (
-        lambda value: None if value.tzinfo else value.isoformat(),
-        lambda text, _: dt.time.fromisoformat(text),
-    ),
+    "time": (_time, _time_again),
     "timedelta": (lambda value: f"{value.days} {value.seconds} {value.microseconds}", _seconds),
     "Decimal": (str, lambda text, _: decimal.Decimal(text)),
     "Fraction": (str, lambda text, _: fractions.Fraction(text)),

@@ -118,7 +118,7 @@ class Writer:
         for key, item, where in members:
             name = name_in_file(key if type(key) is str else str(key), taken)
             entry: list[Any] = [name, self._member(group, name, item, where)]
-            if name != key:
+            if name != key or type(key) is not str:
                 entry.append(scalars.encode_key(key, f"the key of {where}"))
             while entry[-1] is None and len(entry) == 2:  # noqa: PLR2004 - no tag, no key
                 entry.pop()

@@ -1,0 +1,499 @@
+"""HDF5: every value comes back as it was, and every other program can read the file."""
+
+from __future__ import annotations
+
+import collections
+import datetime as dt
+import decimal
+import enum
+import fcntl
+import os
+import re
+import resource
+import subprocess
+import sys
+import textwrap
+import threading
+import uuid
+import zoneinfo
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from hpc_flows.exceptions import ResultError, SettingsError
+from hpc_flows.serializers import Described, HDF5Serializer
+
+PLAIN = HDF5Serializer()
+WITH_PICKLES = HDF5Serializer(pickle_rest=True)
+
+simple = st.one_of(
+    npst.scalar_dtypes(), npst.byte_string_dtypes(min_len=1), npst.unicode_string_dtypes(min_len=1)
+)
+dtypes = st.one_of(
+    simple,
+    npst.nested_dtypes(subtype_strategy=simple, max_leaves=6).filter(lambda kind: kind.itemsize),
+)
+arrays = npst.arrays(dtypes, npst.array_shapes(min_dims=0, min_side=0, max_side=5))
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+scalar = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.complex_numbers(allow_nan=False),
+    st.text(st.characters()),
+    st.binary(max_size=20),
+    st.datetimes(),
+    st.decimals(allow_nan=False),
+)
+keys = st.one_of(st.text(max_size=8), st.integers(), st.booleans(), st.none(), st.binary())
+nested = st.recursive(
+    scalar,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=4).map(tuple),
+        st.dictionaries(st.one_of(keys, st.tuples(keys, keys)), inner, max_size=4),
+    ),
+    max_leaves=15,
+)
+
+
+def again(value: Any, serializer: HDF5Serializer = PLAIN) -> Any:
+    return serializer.loads(serializer.dumps(value))
+
+
+def assert_same_array(found: Any, array: Any) -> None:
+    assert type(found) is type(array)
+    assert found.dtype == array.dtype
+    assert found.shape == array.shape
+    assert np.ascontiguousarray(found).tobytes() == np.ascontiguousarray(array).tobytes()
+
+
+def assert_same(found: Any, value: Any) -> None:
+    """Compare values and, other than `==`, all their types."""
+    assert type(found) is type(value)
+    if isinstance(value, dict):
+        assert list(map(repr, found)) == list(map(repr, value))
+        for one, other in zip(found.values(), value.values(), strict=True):
+            assert_same(one, other)
+    elif isinstance(value, list | tuple):
+        assert len(found) == len(value)
+        for one, other in zip(found, value, strict=True):
+            assert_same(one, other)
+    else:
+        assert repr(found) == repr(value)
+
+
+@calm
+@given(array=arrays)
+def test_arrays_of_every_type_and_shape_come_back_as_they_were(array: Any) -> None:
+    try:
+        found = again({"deep": [array]})["deep"][0]
+    except ResultError as error:
+        # numpy has names with NULs and empty types inside of structures, HDF5 has not.
+        if array.dtype.names is None or not re.search("with the (dtype|field)", str(error)):
+            raise
+        return
+    assert_same_array(found, array)
+
+
+@calm
+@given(value=nested)
+def test_containers_of_scalars_come_back_with_their_types_and_order(value: Any) -> None:
+    assert_same(again(value), value)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(5),
+        np.array("zero-dimensional"),
+        np.zeros((0, 5)),
+        np.zeros((3, 0), "U5"),
+        np.array(["a", "ßü€", ""]),
+        np.array(["ab"], ">U3"),
+        np.array([b"a\0b", b""]),
+        np.arange(3, dtype=">i4"),
+        np.array([1 + 2j], "c8"),
+        np.array([1, 2], "longdouble"),
+        np.array([True, False]),
+        np.zeros(3, "f2"),
+        np.array(["2020", "NaT"], "M8[D]"),
+        np.array([1, 2], "m8[25s]"),
+        np.array([1], ">M8[ns]"),
+        np.array([b"\1\2"], "V2"),
+        np.array([(1, "ä", 2.0, [1, 2])], [("a", "i4"), ("b", "U3"), ("c", ">f8"), ("d", "i2", 2)]),
+        np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+        np.zeros(2, [("a", [("t", "M8[s]"), ("u", "U2")], (2,)), ("b", "?")]),
+        np.arange(10)[::3],
+        np.arange(24).reshape(2, 3, 4).transpose(1, 2, 0),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.shape}",
+)
+def test_one_array_of_each_kind(array: Any, tmp_path: Path) -> None:
+    assert_same_array(again(array), array)
+    path = str(tmp_path / "array.h5")
+    PLAIN.dump({"in": (array,)}, path)
+    assert_same_array(PLAIN.load(path)["in"][0], array)
+
+
+def test_texts_of_any_length_come_back_as_the_objects_that_they_were() -> None:
+    objects = np.array([["a", "bb"], ["", "ü" * 1000]], dtype=object)
+    assert again(objects).tolist() == objects.tolist()
+    assert again(objects).dtype == object
+    assert again(np.array([], dtype=object)).dtype == object
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="numpy before 2.0")
+def test_numpys_own_texts_of_any_length_come_back() -> None:
+    modern = np.array(["a", "bb"], dtype=np.dtypes.StringDType())
+    assert again(modern).dtype == modern.dtype
+    assert again(modern).tolist() == ["a", "bb"]
+
+
+def test_the_order_in_memory_comes_back() -> None:
+    array = np.asfortranarray(np.arange(12.0).reshape(3, 4))
+    assert again(array).flags.f_contiguous
+    assert not again(array).flags.c_contiguous
+    assert again(array[:, :2].copy(order="C")).flags.c_contiguous
+
+
+def test_large_arrays_in_every_order_are_written_in_pieces() -> None:
+    array = np.random.default_rng(1).random((3, 1700, 1300)).transpose(2, 0, 1)
+    assert_same_array(again(array), array)
+    fortran = np.asfortranarray(array)
+    assert_same_array(again(fortran), fortran)
+
+
+@pytest.mark.parametrize("mask", [np.ma.nomask, [False, True, False], True])
+def test_masked_arrays_keep_mask_data_and_filling(mask: Any) -> None:
+    array = np.ma.MaskedArray([1.5, 2.5, 3.5], mask=mask, fill_value=9, hard_mask=True)
+    found = again({"m": array})["m"]
+    assert_same_array(found.data, array.data)
+    assert np.array_equal(found.mask, array.mask)
+    assert found.fill_value == array.fill_value
+    assert found.hardmask
+    assert (found.mask is np.ma.nomask) == (array.mask is np.ma.nomask)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(np.float64(1.5), np.float32(1), np.int8(3), np.True_, np.str_("a"), np.bytes_(b"a")),
+        *(np.datetime64("2020-01-01"), np.complex64(1), np.array((1, 2.0), "i4,f8")[()]),
+    ],
+    ids=repr,
+)
+def test_numpys_scalars_are_not_pythons(value: Any) -> None:
+    found = again({"v": value})["v"]
+    assert type(found) is type(value)
+    assert found.dtype == value.dtype
+    assert found == value
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    values: Any
+    label: str
+    made: list[int] = field(default_factory=list)
+    derived: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            msg = "no label"
+            raise ValueError(msg)
+
+
+@dataclass(slots=True)
+class Slotted:
+    values: Any
+
+
+def test_dataclasses_and_named_tuples_are_made_again_without_being_called() -> None:
+    value = Measurement(np.arange(3), "x", [1])
+    object.__setattr__(value, "derived", 4.0)
+    object.__setattr__(value, "label", "")  # so that __init__ would raise
+    found = again({"m": value, "p": Pair(np.ones(2), [Slotted(7)])})
+    assert type(found["m"]) is Measurement
+    assert (found["m"].label, found["m"].made, found["m"].derived) == ("", [1], 4.0)
+    assert_same_array(found["m"].values, value.values)
+    assert type(found["p"]) is Pair
+    assert found["p"].second == [Slotted(7)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+        dt.date(2026, 1, 1),
+        dt.time(1, 2, 3, 4),
+        dt.timedelta(-1, 3, 4),
+        decimal.Decimal("1.10"),
+        uuid.UUID(int=7),
+        Path("/scratch/data"),
+        Colour.RED,
+        2**70,
+        "a\0b",
+        "\ud800",
+        "x" * 200_000,
+        b"\0" * 100_000,
+        bytearray(b""),
+        {1, 2},
+        frozenset({"a"}),
+        collections.OrderedDict(b=1, a=2),
+        collections.Counter("aab"),
+        {"": 1, ".": 2, "a/b": 3, "hpc_flows": 4, "hpc_flows_hdf5": 5, "1": 6, 1: 7, "a\0": 8},
+        {np.int64(3): 1, np.str_("x"): 2, 2.5: 3, float("inf"): 4, dt.date(2026, 1, 1): 5},
+        {f"name {number}": number for number in range(600)},
+        {f"n{number}": [None, "x", 1.5, b"q", 2**80][number % 5] for number in range(400)},
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_values_that_hdf5_has_no_word_for_come_back(value: Any) -> None:
+    found = again([value, {"deep": value}])
+    assert found == [value, {"deep": value}]
+    assert type(found[0]) is type(value)
+    assert again(value) == value
+    if isinstance(value, dict):
+        assert [type(key) for key in again(value)] == [type(key) for key in value]
+
+
+def test_a_described_value_keeps_its_units_where_other_programs_look(tmp_path: Path) -> None:
+    path = str(tmp_path / "field.h5")
+    value = {
+        "t2m": Described(np.arange(6.0).reshape(2, 3), units="K", levels=[2.0, 10.0], n=3),
+        "mean": Described(281.5, units="K"),
+        "run": Described({"x": 1}, author="me", weights=np.arange(3)),
+    }
+    PLAIN.dump(value, path)
+    with h5py.File(path) as file:
+        assert file["t2m"].attrs["units"] == "K"
+        assert list(file["t2m"].attrs["levels"]) == [2.0, 10.0]
+        assert file["mean"][()] == 281.5
+        assert file["run"].attrs["author"] == "me"
+    found = PLAIN.load(path)
+    assert found["t2m"] == value["t2m"]
+    assert type(found["t2m"].attributes["n"]) is int
+    assert type(found["t2m"].attributes["levels"]) is list
+    assert found["mean"] == value["mean"]
+    assert found["run"].value == {"x": 1}
+    assert found["run"].attributes["weights"].tolist() == [0, 1, 2]
+    assert np.mean(found["t2m"]) == 2.5
+    with pytest.raises(ResultError, match=r"attributes\['bad'\].*beside the value, in a dict"):
+        PLAIN.dumps(Described(np.ones(3), bad=object()))
+
+
+def test_other_programs_see_arrays_groups_and_attributes(tmp_path: Path) -> None:
+    path = str(tmp_path / "value.h5")
+    times = np.array(["2020-01-01", "2020-01-02"], "M8[D]")
+    PLAIN.dump({"grid": {"x": np.arange(4.0)}, "steps": 7, "name": "run ü", "when": times}, path)
+    with h5py.File(path) as file:
+        assert list(file["grid/x"]) == [0, 1, 2, 3]
+        assert file.attrs["steps"] == 7
+        assert file.attrs["name"] == "run ü"
+        assert file["when"].attrs["hpc_flows_units"] == "days since 1970-01-01"
+        assert "hpc_flows" not in file["grid/x"].attrs
+
+
+def test_files_of_other_programs_are_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "foreign.h5")
+    with h5py.File(path, "w") as file:
+        file["a/b"] = np.arange(3)
+        file["a/b"].attrs["units"] = "m"
+        file["texts"] = ["x", "y"]
+        file.attrs["title"] = "theirs"
+        file["a/b"].make_scale("b")
+    found = PLAIN.load(path)
+    assert found["title"] == "theirs"
+    assert found["a"]["b"] == Described(np.arange(3), units="m")
+    assert found["texts"].tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ([1, {"a": {2: [object()]}}], r"the value\[1\]\['a'\]\[2\]\[0\], of type 'object'"),
+        ({"a": np.array(["x", 1], dtype=object)}, r"the value\['a'\]\[1\], of type 'int'"),
+        (np.array([(1, None)], "i4,O"), r"the value\['f1'\], of type 'NoneType'"),
+        (Measurement([object()], "x"), r"the value\.values\[0\]"),
+        (np.ones(2).view(type("Sub", (np.ndarray,), {})), "of type 'Sub'"),
+        ({"t": dt.datetime(2026, 1, 1, tzinfo=type("Z", (dt.tzinfo,), {})())}, r"\['t'\]"),
+    ],
+)
+def test_what_has_no_form_is_refused_by_its_place_and_can_be_pickled(
+    value: Any, where: str
+) -> None:
+    with pytest.raises(ResultError, match=rf"(?s){where}.*HDF5Serializer\(pickle_rest=True\)"):
+        PLAIN.dumps(value)
+
+
+def test_keys_that_have_no_form_are_refused_even_beside_pickles() -> None:
+    with pytest.raises(ResultError, match=r"the key of the value\['k'\].*Use keys of text"):
+        WITH_PICKLES.dumps({"k": {threading.Thread: 1}})
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(ResultError, match="contains itself"):
+        PLAIN.dumps(loop)
+
+
+def test_pickles_inside_are_loaded_only_by_those_who_asked() -> None:
+    data = WITH_PICKLES.dumps({"x": np.arange(3), "odd": [slice(1, 2)]})
+    assert WITH_PICKLES.loads(data)["odd"] == [slice(1, 2)]
+    with pytest.raises(ResultError, match=r"/odd/0 is a pickle of a builtins:slice.*if you trust"):
+        PLAIN.loads(data)
+    with pytest.raises(ResultError, match="cannot be pickled"):
+        WITH_PICKLES.dumps([threading.Lock()])
+
+
+def test_a_class_that_is_gone_or_has_changed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = PLAIN.dumps(Measurement([1], "x"))
+    with monkeypatch.context() as patch:
+        patch.delattr(sys.modules[__name__], "Measurement")
+        with pytest.raises(ResultError, match=r"cannot be imported here.*through a result handle"):
+            PLAIN.loads(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "Measurement", Slotted)
+        with pytest.raises(ResultError, match="no longer has: derived, label, made"):
+            PLAIN.loads(data)
+        patch.setattr(sys.modules[__name__], "Measurement", print)
+        with pytest.raises(ResultError, match="is no dataclass"):
+            PLAIN.loads(data)
+
+
+def test_classes_without_a_name_are_refused_when_they_are_written() -> None:
+    @dataclass
+    class Local:
+        x: int
+
+    with pytest.raises(ResultError, match="cannot be imported by its name"):
+        PLAIN.dumps([Local(1)])
+
+
+def test_compression_is_chosen_by_what_it_brings(tmp_path: Path) -> None:
+    path = str(tmp_path / "sizes.h5")
+    random = np.random.default_rng(1).random(400_000)
+    PLAIN.dump({"noise": random, "ramp": np.arange(400_000), "small": np.zeros(1000)}, path)
+    with h5py.File(path) as file:
+        assert file["noise"].chunks is None
+        assert file["ramp"].compression == "gzip"
+        assert file["ramp"].shuffle
+        assert file["ramp"].id.get_storage_size() < 400_000
+        assert file["small"].chunks is None
+    always = HDF5Serializer(compression="gzip", level=9)
+    never = HDF5Serializer(compression=None)
+    for serializer, expected in ((always, "gzip"), (never, None)):
+        serializer.dump({"ramp": np.arange(400_000)}, path)
+        with h5py.File(path) as file:
+            assert file["ramp"].compression == expected
+        assert np.array_equal(serializer.load(path)["ramp"], np.arange(400_000))
+
+
+def test_chunks_are_whole_rows_of_about_a_mebibyte(tmp_path: Path) -> None:
+    path = str(tmp_path / "chunks.h5")
+    PLAIN.dump({"wide": np.zeros((3, 5, 1_000_000), "i1"), "tall": np.zeros((500_000, 3))}, path)
+    with h5py.File(path) as file:
+        assert file["wide"].chunks == (1, 1, 1_000_000)
+        assert file["tall"].chunks == (43690, 3)
+
+
+def test_options_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(SettingsError, match="'auto', 'gzip' or None, not 'lzf'"):
+        HDF5Serializer(compression="lzf")
+    with pytest.raises(SettingsError, match=r"1 \(quick\) to 9"):
+        HDF5Serializer(level=0)
+
+
+@pytest.mark.parametrize("data", [b"", b"not HDF5", PLAIN.dumps(np.arange(1000))[:3000]])
+def test_what_is_no_file_of_hdf5_is_told(data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="no HDF5 file"):
+        PLAIN.loads(data)
+    (tmp_path / "x.h5").write_bytes(data)
+    with pytest.raises(ResultError, match=r"x\.h5 is no HDF5 file, or it was cut"):
+        PLAIN.load(str(tmp_path / "x.h5"))
+    with pytest.raises(FileNotFoundError):
+        PLAIN.load(str(tmp_path / "missing.h5"))
+
+
+def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "later.h5"
+    PLAIN.dump([1], str(path))
+    with h5py.File(path, "a") as file:
+        file.attrs["hpc_flows_hdf5"] = 2
+    with pytest.raises(ResultError, match="version 2 of the form, this hpc_flows knows 1"):
+        PLAIN.load(str(path))
+
+
+def test_a_file_is_written_once_whole_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "value.h5"
+    PLAIN.dump({"x": 1}, str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = path.read_bytes()
+    with pytest.raises(ResultError):
+        PLAIN.dump({"x": np.ones(3), "y": object()}, str(path))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["value.h5"]
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_nothing(tmp_path: Path) -> None:
+    code = f"""
+        import resource, numpy as np
+        from hpc_flows.serializers import HDF5Serializer
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, resource.RLIM_INFINITY))
+        for value in (np.ones(2_000_000), [np.ones(90_000)] * 20):
+            try:
+                HDF5Serializer(compression=None).dump(value, {str(tmp_path / "x.h5")!r})
+            except OSError as error:
+                print(error.errno, error.filename)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"27 {tmp_path}/x.h5\n" * 2, done.stderr
+    assert os.listdir(tmp_path) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 5_000_000
+
+
+def test_files_are_read_and_written_where_locks_do_not_work(tmp_path: Path) -> None:
+    path = str(tmp_path / "locked.h5")
+    PLAIN.dump([1], path)
+    with open(path, "rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="unable to lock file"):
+            h5py.File(path, locking=True)
+        assert PLAIN.load(path) == [1]
+        PLAIN.dump([2], path)
+    assert PLAIN.load(path) == [2]
+
+
+def test_a_file_can_be_read_while_the_same_process_has_it_open_with_h5py(tmp_path: Path) -> None:
+    path = str(tmp_path / "open.h5")
+    PLAIN.dump([1], path)
+    with h5py.File(path, locking=True):
+        assert PLAIN.load(path) == [1]
+
+
+def test_without_h5py_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(SettingsError, match=r"pip install 'hpc-flows\[hdf5\]'"):
+        PLAIN.dumps([1])
