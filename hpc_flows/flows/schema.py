@@ -10,6 +10,8 @@ import pydantic
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
 
+from hpc_flows.flows.validation import hints_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -45,13 +47,12 @@ class _Lenient(GenerateJsonSchema):
 
 def parameter_schema(fn: Callable[..., Any]) -> ParameterSchema:
     """Return the JSON schema of a function's parameters."""
-    hints = _hints(fn)
     told = _told_parameters(fn)
     schema = ParameterSchema()
     for position, parameter in enumerate(inspect.signature(fn).parameters.values()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        found, definitions = _schema_of(hints.get(parameter.name, Any))
+        found, definitions = _schema_of(_hint(fn, parameter.name))
         schema.definitions.update(definitions)
         property_ = {"position": position, "title": parameter.name, **found}
         property_["title"] = parameter.name
@@ -65,13 +66,12 @@ def parameter_schema(fn: Callable[..., Any]) -> ParameterSchema:
     return schema
 
 
-def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
-    from typing import get_type_hints  # noqa: PLC0415 - a name that ruff wants in no signature
-
+def _hint(fn: Callable[..., Any], name: str) -> Any:
+    """Return a parameter's type, which is anything where its annotation is for type checkers."""
     try:
-        return get_type_hints(fn, include_extras=True)
-    except (NameError, TypeError):  # an annotation that is there for type checkers only
-        return {}
+        return hints_of(fn, [name]).get(name, Any)
+    except (NameError, TypeError):
+        return Any
 
 
 def _schema_of(hint: Any) -> tuple[dict[str, Any], dict[str, Any]]:

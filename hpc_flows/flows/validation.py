@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import GenericAlias
+from types import GenericAlias, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pydantic
@@ -11,7 +11,7 @@ from hpc_flows.engine.parameters import variadic_names
 from hpc_flows.exceptions import ParameterTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hpc_flows.flows import Flow
 
@@ -33,10 +33,23 @@ def coerced(
     return {**parameters, **good}
 
 
+def hints_of(fn: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the annotations of these parameters, with texts replaced by what they mean.
+
+    Raises:
+        NameError: one names what is not there at run time.
+    """
+    found = getattr(fn, "__annotations__", {})
+    wanted = {name: found[name] for name in names if name in found}
+    fn = getattr(fn, "__func__", fn)
+    holder: Any = SimpleNamespace(__annotations__=wanted)
+    return get_type_hints(holder, getattr(fn, "__globals__", {}), include_extras=True)
+
+
 def _parameter_model(flow: Flow[..., Any], names: list[str]) -> Any:
     """Return a pydantic model whose field p0, p1, ... are the parameters of these names."""
     try:
-        hints = get_type_hints(flow.fn, include_extras=True)
+        hints = hints_of(flow.fn, names)
     except NameError as error:
         msg = (
             f"An annotation of flow {flow.name!r} cannot be found: {error}. Import it at run time, "
