@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpc_flows.resources import Resources
-    from hpc_flows.states import State
+    from hpc_flows.states import State, StateType
 
 _ADJECTIVES = (
     "able amber agile bold brave bright brisk busy calm careful cheery clever cosmic cosy daring "
@@ -138,6 +138,16 @@ class FlowRun:
     def __repr__(self) -> str:
         return f"FlowRun(id={self.id!r}, name={self.name!r}, flow_name={self.flow_name!r})"
 
+    @property
+    def state_name(self) -> str | None:
+        """The newest state's name, such as `Retrying`, or None."""
+        return None if self.state is None else self.state.name
+
+    @property
+    def state_type(self) -> StateType | None:
+        """The newest state's type, or None."""
+        return None if self.state is None else self.state.type
+
 
 class TaskRun:
     """One execution of a task.
@@ -212,3 +222,13 @@ class TaskRun:
 
     def __repr__(self) -> str:
         return f"TaskRun(id={self.id!r}, name={self.name!r}, task_name={self.task_name!r})"
+
+    @property
+    def state_name(self) -> str | None:
+        """The newest state's name, such as `Retrying`, or None."""
+        return None if self.state is None else self.state.name
+
+    @property
+    def state_type(self) -> StateType | None:
+        """The newest state's type, or None."""
+        return None if self.state is None else self.state.type

@@ -179,7 +179,6 @@ def _attempt(
         raise
 
 
-_GENERATOR = type(_attempt(None, *[None] * 4, everything=False))  # type: ignore[arg-type]
 #: Values of these types are neither states nor hold futures.
 _SIMPLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
 
@@ -190,11 +189,8 @@ def settled(value: Any, context: RunContext, *, everything: bool) -> Steps:
     The flow run waits for what its tasks submit. Where there is no flow run, in jobs and worker
     processes, `everything` says that the task does.
     """
-    if type(value) is _GENERATOR:
-        from hpc_flows.engine.generators import is_stream  # noqa: PLC0415 - few return one
-
-        if is_stream(value):  # a run in this one must not outlive it
-            value = yield Call(list, (value,), {}, context)
+    if type(value) in _UNFINISHED:
+        value = yield from _finished(value, context)
     futures = find_futures(value)
     if futures:
         yield Wait(futures)
@@ -202,6 +198,26 @@ def settled(value: Any, context: RunContext, *, everything: bool) -> Steps:
     while everything and (pending := context.submitted.futures()):
         yield Wait(pending)
     return value
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _finished(value: Any, context: RunContext) -> Steps:
+    """Finish what a task has begun and returned: runs in its own must not outlive it."""
+    if type(value) is _COROUTINE:
+        return (yield Call(_awaited, (value,), {}, context, None, True))
+    from hpc_flows.engine.generators import is_stream  # noqa: PLC0415 - few return one
+
+    return (yield Call(list, (value,), {}, context)) if is_stream(value) else value
+
+
+_GENERATOR = type(_finished(None, None))  # type: ignore[arg-type]
+_started = _awaited(None)
+_COROUTINE = type(_started)
+_started.close()
+_UNFINISHED = frozenset({_GENERATOR, _COROUTINE})
 
 
 def _failed(task: Any, error: BaseException) -> State:

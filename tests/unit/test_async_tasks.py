@@ -177,3 +177,20 @@ def test_an_async_task_that_computes_for_too_long_is_stopped() -> None:
 
     with pytest.raises(TaskRunTimeoutError):
         asyncio.run(spin())
+
+
+def test_a_coroutine_that_a_task_returns_is_awaited() -> None:
+    @task
+    async def outer() -> Any:
+        return aadd(1)
+
+    @task
+    def sync_outer() -> Any:
+        return aadd(1)
+
+    @flow
+    def main() -> Any:
+        return outer.submit().result(), sync_outer()
+
+    assert main() == (2, 2)
+    assert _in_running_loop(main) == (2, 2)
