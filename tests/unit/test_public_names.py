@@ -19,8 +19,15 @@ PREFECT_NAMES = {
     "hpc_flows.flows": "Flow flow",
     "hpc_flows.futures": "PrefectConcurrentFuture PrefectFuture PrefectFutureList as_completed "
     "wait",
-    "hpc_flows.logging": "get_logger get_run_logger",
-    "hpc_flows.runtime": "flow_run task_run",
+    "hpc_flows.logging": "LogEavesdropper disable_run_logger get_logger get_run_logger",
+    "hpc_flows.logging.loggers": "PrefectLogAdapter disable_logger disable_run_logger "
+    "flow_run_logger get_logger get_run_logger patch_print print_as_log task_run_logger",
+    "hpc_flows.artifacts": "Artifact create_image_artifact create_link_artifact "
+    "create_markdown_artifact create_progress_artifact create_table_artifact "
+    "update_progress_artifact acreate_table_artifact",
+    "hpc_flows.events": "Event RelatedResource Resource emit_event",
+    "hpc_flows.variables": "Variable",
+    "hpc_flows.runtime": "deployment flow_run task_run",
     "hpc_flows.states": "Cancelled Completed Crashed Failed Pending Running State StateType",
     "hpc_flows.task_runners": "ConcurrentTaskRunner ProcessPoolTaskRunner TaskRunner "
     "ThreadPoolTaskRunner",
