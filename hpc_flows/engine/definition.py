@@ -82,8 +82,6 @@ class Definition(Generic[P, R]):
         cache_result_in_memory: whether a result that was written is kept in memory as well.
         isasync: whether the function is a coroutine function or an async generator function.
         isgenerator: whether it is a generator function of either kind.
-        body: what a run calls: the function, or what gives the list of all that a generator
-            function yields.
         on_<name>_hooks: a list for each name in `hook_names`.
     """
 
@@ -129,11 +127,6 @@ class Definition(Generic[P, R]):
         flags = function_flags(fn)
         self.isasync = bool(flags & (_COROUTINE | _ASYNC_GENERATOR))
         self.isgenerator = bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
-        self.body: Callable[..., Any] = fn
-        if self.isgenerator:
-            from hpc_flows.engine.generators import gathering  # noqa: PLC0415 - few are
-
-            self.body = gathering(fn, is_async=self.isasync)
 
     def _take_result_options(self, owner: str, options: Mapping[str, Any]) -> None:
         self.persist_result = check_flag(owner, "persist_result", options.get("persist_result"))
@@ -156,6 +149,15 @@ class Definition(Generic[P, R]):
     def _owner(self) -> str:
         """What messages about an option begin with."""
         return f"{self.kind.capitalize()} {self.name!r}"
+
+    @property
+    def body(self) -> Callable[..., Any]:
+        """What a run calls: the function, or what gives the list of all that a generator yields."""
+        if not self.isgenerator:
+            return self.fn
+        from hpc_flows.engine.generators import gathering  # noqa: PLC0415 - few are
+
+        return gathering(self.fn, is_async=self.isasync)
 
     @property
     def source_code(self) -> str | None:

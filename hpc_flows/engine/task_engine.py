@@ -164,7 +164,8 @@ def _attempt(
     try:
         if elsewhere is None:
             args, kwargs = context.arguments
-            value = yield Call(task.body, args, kwargs, context, task.timeout_seconds, task.isasync)
+            fn = task.body if task.isgenerator else task.fn
+            value = yield Call(fn, args, kwargs, context, task.timeout_seconds, task.isasync)
         else:
             made: Any = elsewhere(context)
             value = (yield from made) if type(made) is _GENERATOR else (yield made)
