@@ -138,6 +138,7 @@ def _lock(context: RunContext, plan: Plan, look: Callable[[], Any]) -> Steps:
         except (HpcFlowsError, OSError) as error:
             message = f"No lock can be taken on {plan.key!r}, so others may compute it too: {error}"
             run_log(context, WARNING, message)
+            plan.store.lock_manager = None
             return None
         if taken or waited:
             state = yield from look()
@@ -273,7 +274,7 @@ def kept(context: RunContext, state: State) -> Steps:
     try:
         record = plan.store.create_result_record(_bare(state.data), plan.key, plan.expires())
         yield Away(lambda: plan.store.persist_result_record(record, mine.holder), context)
-    except (ResultError, OSError) as error:
+    except (HpcFlowsError, OSError) as error:
         run_log(context, WARNING, _not_kept(plan, error))
         plan.keeps = mine.write_on_commit = False
         return state
