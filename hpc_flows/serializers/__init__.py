@@ -5,8 +5,8 @@ Each is loaded when it is first used: the job side needs pickle only.
 
 from __future__ import annotations
 
-from hpc_flows.exceptions import SettingsError, close_match
-from hpc_flows.serializers.base import REGISTERED, Serializer
+from hpc_flows.exceptions import SettingsError
+from hpc_flows.serializers.base import Serializer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
     "JSONSerializer",
     "PickleSerializer",
     "Serializer",
-    "class_of",
     "named",
     "prefect_json_object_decoder",
     "prefect_json_object_encoder",
@@ -55,15 +54,6 @@ _HOMES = {
     "prefect_json_object_encoder": "json",
 }
 
-_TYPES = {
-    "pickle": "PickleSerializer",
-    "json": "JSONSerializer",
-    "compressed": "CompressedSerializer",
-    "compressed/pickle": "CompressedPickleSerializer",
-    "compressed/json": "CompressedJSONSerializer",
-    "hdf5": "HDF5Serializer",
-}
-
 
 def named(name: str) -> Serializer:
     """Return the serializer called `name`, with its options as they are by default.
@@ -75,8 +65,7 @@ def named(name: str) -> Serializer:
     Raises:
         SettingsError: there is none of that name.
     """
-    made: Serializer = class_of(name)()
-    return made
+    return restored({"type": name})
 
 
 def resolved(serializer: str | Serializer | None) -> Serializer:
@@ -103,6 +92,8 @@ def restored(description: dict[str, Any]) -> Serializer:
     Raises:
         SettingsError: there is no such type, or it has no such options.
     """
+    from hpc_flows.serializers.naming import class_of  # noqa: PLC0415 - jobs need no names
+
     options = dict(description)
     class_ = class_of(options.pop("type", None))
     try:
@@ -110,37 +101,6 @@ def restored(description: dict[str, Any]) -> Serializer:
     except TypeError as error:
         raise SettingsError(f"{class_.__name__} cannot be made: {error}.") from error
     return made
-
-
-def class_of(name: object) -> type[Any]:
-    """Return the class of the serializer called `name`; see `named`.
-
-    Raises:
-        SettingsError: there is none of that name.
-    """
-    if isinstance(name, str):
-        if name in _TYPES:
-            found: type[Any] = __getattr__(_TYPES[name])
-            return found
-        if name in REGISTERED:
-            return REGISTERED[name]
-        if ":" in name:
-            return _imported(name)
-    words = [*_TYPES, *REGISTERED]
-    msg = f"There is no serializer {name!r}, only {', '.join(words)}, and `package.module:Class`."
-    raise SettingsError(msg + close_match(str(name), words))
-
-
-def _imported(name: str) -> type[Serializer]:
-    from hpc_flows.serializers.importing import imported  # noqa: PLC0415 - rarely needed
-
-    try:
-        found = imported(name)
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(f"The serializer {name!r} cannot be imported: {error}.") from error
-    if not (isinstance(found, type) and issubclass(found, Serializer)):
-        raise SettingsError(f"{name} is no subclass of hpc_flows.serializers.Serializer.")
-    return found
 
 
 def __getattr__(name: str) -> Any:

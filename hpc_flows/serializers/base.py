@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-#: Serializers of other people, by their `type`. Those of this package are found without loading.
-REGISTERED: dict[str, type[Serializer]] = {}
-
 
 class _Dispatch(ABCMeta):
     """Lets `Serializer(type="json")` make a JSONSerializer, as Prefect's does."""
@@ -32,7 +29,7 @@ class _Dispatch(ABCMeta):
         if cls is not Serializer:
             own = getattr(cls, "type", None)
             raise SettingsError(f"{cls.__name__} has the type {own!r}, not {wanted!r}.")
-        from hpc_flows.serializers import class_of  # noqa: PLC0415 - it stands above this module
+        from hpc_flows.serializers.naming import class_of  # noqa: PLC0415 - jobs need no names
 
         return class_of(wanted)(*args, **options)
 
@@ -55,6 +52,8 @@ class Serializer(ABC, metaclass=_Dispatch):
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         if "type" in cls.__dict__ and not cls.__module__.startswith("hpc_flows.serializers"):
+            from hpc_flows.serializers.naming import REGISTERED  # noqa: PLC0415 - as above
+
             REGISTERED[cls.type] = cls
 
     @abstractmethod

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -218,6 +219,7 @@ PATTERNS = (
 )
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git says what its patterns mean")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_mean_what_they_mean_to_git(pattern: str, tmp_path: Path) -> None:
     names = [

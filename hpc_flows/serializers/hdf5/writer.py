@@ -239,7 +239,8 @@ def _is_uniform(value: Any) -> bool:
         return False
     (kind,) = kinds
     if kind is int:
-        return min(value) >= -(2**63) and max(value) < 2**63
+        least, most = int(min(value)), int(max(value))
+        return least >= -(2**63) and most < 2**63
     return kind in (float, bool, complex) or (kind is str and all(map(is_text, value)))
 
 
