@@ -67,13 +67,18 @@ class Limit:
 
     def held_slots(self) -> list[int]:
         """Return the slots that have a holder, gone or not."""
+        return self.look()[0]
+
+    def look(self) -> tuple[list[int], bool]:
+        """Return the slots that have a holder, and whether the gate has one, gone or not."""
         try:
             names = os.listdir(self.folder)
         except FileNotFoundError:
-            return []
+            return [], False
         parts = (name.split(".") for name in names)
-        numbers = {part[0] for part in parts if len(part) == 2}  # noqa: PLR2004 - SLOT.NUMBER
-        return sorted(int(number) for number in numbers if number.isdecimal())
+        held = {part[0] for part in parts if len(part) == 2}  # noqa: PLR2004 - SLOT.NUMBER
+        slots = sorted(int(number) for number in held if number.isdecimal())
+        return slots, "gate" in held
 
     def holders(self) -> list[Holder]:
         """Return who holds slots and lives, one for each slot."""

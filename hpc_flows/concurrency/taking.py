@@ -17,7 +17,7 @@ from hpc_flows.exceptions import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencySlotAcquisitionError,
 )
-from hpc_flows.leases import Lease, holder_of, is_stale, pause_after
+from hpc_flows.leases import Lease, is_stale, pause_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,8 +157,9 @@ def _taking_of(limit: Limit, wanted: Wanted, taken: list[Lease]) -> Generator[fl
     mine: list[Lease] = []
 
     def look(now: Limit, *, first: bool) -> float | None:
-        if first or _is_free_for_all(now):
-            _collect(now, wanted, mine)
+        held, waits = now.look()
+        if first or _is_free_for_all(now, held, somebody_waits=waits):
+            _collect(now, held, wanted, mine)
         if len(mine) >= wanted.occupy:
             taken.extend(mine)
             mine.clear()
@@ -228,20 +229,19 @@ def _check_possible(limit: Limit, wanted: Wanted) -> None:
         )
 
 
-def _is_free_for_all(limit: Limit) -> bool:
+def _is_free_for_all(limit: Limit, held: list[int], *, somebody_waits: bool) -> bool:
     """Tell whether slots may be taken without standing in line: what keeps the sum is the slots.
 
     It is not where a rate has a say, or where the limit was made smaller than what is held.
     """
-    if limit.slot_decay_per_second or any(index >= limit.limit for index in limit.held_slots()):
+    if somebody_waits or limit.slot_decay_per_second:
         return False
-    return holder_of(limit.gate) is None
+    return all(index < limit.limit for index in held)
 
 
-def _collect(limit: Limit, wanted: Wanted, mine: list[Lease]) -> None:
+def _collect(limit: Limit, held: list[int], wanted: Wanted, mine: list[Lease]) -> None:
     """Take free slots, and those whose holders are gone, up to the number that is wanted."""
     own = {lease.path for lease in mine}
-    held = limit.held_slots()
     others = [index for index in held if limit.slot(index) not in own]
     room = limit.limit - len(held) - spent(limit) + SLACK
     for index in sorted(set(range(limit.limit)).difference(held)) if room >= 1 else ():

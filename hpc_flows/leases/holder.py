@@ -17,6 +17,7 @@ _PROC = "/proc"
 _LONGEST_FILE = 4096
 _LONGEST_TEXT = 500
 _machine: list[str] = []
+_starts: dict[int, str] = {}
 
 
 class Holder:
@@ -57,7 +58,7 @@ class Holder:
             "host": os.uname().nodename,
             "machine": machine(),
             "pid": str(pid),
-            "started": start_of(pid) or "",
+            "started": _own_start(pid),
             "job": job_id(),
             "since": str(time()),
             "note": " ".join(note.split())[:_LONGEST_TEXT],
@@ -153,6 +154,13 @@ def start_of(pid: int) -> str | None:
     except OSError:
         return "" if _exists(pid) else None
     return None if words[0] in {b"Z", b"X"} else words[19].decode()
+
+
+def _own_start(pid: int) -> str:
+    if pid not in _starts:
+        _starts.clear()  # of the process that this one was forked from
+        _starts[pid] = start_of(pid) or ""
+    return _starts[pid]
 
 
 def _exists(pid: int) -> bool:
