@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 #: Seconds between two looks at whether the run has ended.
 _PERIOD = 0.25
 
-#: Seconds by which the clocks of a process and of its run.json may differ.
-_CLOCK_SLACK = 2.0
-
 
 @click.command(cls=Command, short_help="Cancel a run and its jobs.")
 @click.argument("run", type=RunName())
@@ -65,38 +62,7 @@ def cancel(run: str, reason: str, timeout: float, force: bool) -> int:  # noqa: 
 
 def driver_may_live(about: RunSummary) -> bool:
     """Tell whether the driver may still be there; True when that cannot be told from here."""
-    if about.alive is not True or about.pid is None:
-        return about.alive is None
-    if is_zombie(about.pid):
-        return False
-    began = process_start(about.pid)
-    # A process that is younger than the run has the driver's number, and is not the driver.
-    return began is None or about.created is None or began <= about.created + _CLOCK_SLACK
-
-
-def process_start(pid: int) -> float | None:
-    """Return when a process of this machine began, in seconds since 1970; None if unknown."""
-    try:
-        ticks = int(_process_facts(pid)[19])
-        with open("/proc/stat", encoding="utf-8") as file:
-            boot = next(int(line.split()[1]) for line in file if line.startswith("btime "))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
-    return boot + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def is_zombie(pid: int) -> bool:
-    """Tell whether a process has ended and only its parent has not taken note of it."""
-    try:
-        return _process_facts(pid)[0] == "Z"
-    except (OSError, IndexError):
-        return False
-
-
-def _process_facts(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat that come after the command's name (see proc(5))."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
+    return about.alive is not False
 
 
 def _ask_driver(folder: str, about: RunSummary, reason: str) -> None:

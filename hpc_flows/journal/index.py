@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Bytes at the end of a driver's journal in which the root flow's last state is looked for first.
 _TAIL = 64 * 1024
 
+#: Seconds by which the clocks of a process and of its run.json may differ.
+_CLOCK_SLACK = 2.0
+
 #: Fewest characters of an id that are taken for its beginning.
 _SHORTEST = 4
 
@@ -116,7 +119,7 @@ def summarise(run_dir: str) -> RunSummary:
         created=facts["created"] or None,
         host=facts["host"],
         pid=facts["pid"],
-        alive=_is_alive(facts["host"], facts["pid"]),
+        alive=_is_alive(facts["host"], facts["pid"], facts["created"] or None),
     )
     root = _root(run_dir, summary.id)
     summary.started = root.started or summary.created
@@ -221,7 +224,7 @@ def _states(text: bytes, run_id: str) -> Iterator[Event]:
             yield event
 
 
-def _is_alive(host: str, pid: int | None) -> bool | None:
+def _is_alive(host: str, pid: int | None, created: float | None) -> bool | None:
     if pid is None or host != os.uname().nodename:
         return None
     try:
@@ -230,7 +233,36 @@ def _is_alive(host: str, pid: int | None) -> bool | None:
         return False
     except PermissionError:  # somebody else's: the number was given away again
         return False
-    return True
+    if is_zombie(pid):
+        return False
+    began = process_start(pid)
+    # A process that is younger than the run has the driver's number, and is not the driver.
+    return began is None or created is None or began <= created + _CLOCK_SLACK
+
+
+def process_start(pid: int) -> float | None:
+    """Return when a process of this machine began, in seconds since 1970; None if unknown."""
+    try:
+        ticks = int(_process_facts(pid)[19])
+        with open("/proc/stat", encoding="utf-8") as file:
+            boot = next(int(line.split()[1]) for line in file if line.startswith("btime "))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended and only its parent has not taken note of it."""
+    try:
+        return _process_facts(pid)[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def _process_facts(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat that come after the command's name (see proc(5))."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
 
 
 def _begins(id_: str, wanted: str) -> bool:

@@ -12,9 +12,8 @@ from cli_runs import START, WrittenRun, census_run
 
 from hpc_flows.cli import runs_cancel
 from hpc_flows.cli.main import invoke
-from hpc_flows.cli.runs_cancel import process_start
 from hpc_flows.exceptions import SchedulerUnavailable
-from hpc_flows.journal.index import summarise
+from hpc_flows.journal.index import process_start, summarise
 from hpc_flows.journal.reader import read_run
 from hpc_flows.journal.replay import replay
 from hpc_flows.schedulers.base import JobStatus, Phase

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_home_without_runs_lists_none(root: str) -> None:
 
 def test_runs_are_listed_newest_first_with_how_they_stand(root: str) -> None:
     make(root, "aaaa-1", "merry-fox", "RUNNING", "COMPLETED", created=100.0)
-    make(root, "bbbb-2", "sad-owl", "RUNNING", created=200.0)
+    make(root, "bbbb-2", "sad-owl", "RUNNING", created=time.time())
     newest, oldest = list_runs(root)
     assert (newest.name, newest.state_type, newest.ended) == ("sad-owl", "RUNNING", None)
     assert (oldest.name, oldest.state_name, oldest.flow) == ("merry-fox", "Completed", "cv")
@@ -123,3 +124,20 @@ def test_a_file_in_place_of_the_runs_is_not_taken_for_a_run(tmp_path: Path) -> N
     (tmp_path / "runs").write_text("not a folder")
     with pytest.raises(JournalError, match="Move away what is there, which is no folder"):
         create_run(str(tmp_path), "aaaa-1")
+
+
+def test_a_driver_that_has_ended_and_was_not_waited_for_is_gone(root: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None
+        driver.stdout.read()  # to its end, which the end of the process makes
+        os.waitid(os.P_PID, driver.pid, os.WEXITED | os.WNOWAIT)
+        facts = {"name": "x", "flow": "cv", "created": time.time(), "pid": driver.pid}
+        create_run(root, "a1", facts)
+        (run,) = list_runs(root)
+        assert run.alive is False
+
+
+def test_a_process_that_is_younger_than_the_run_is_not_its_driver(root: str) -> None:
+    for id_, created in (("a1", 1_000_000.0), ("b1", time.time())):
+        create_run(root, id_, {"name": id_, "flow": "cv", "created": created, "pid": os.getpid()})
+    assert [(run.name, run.alive) for run in list_runs(root)] == [("b1", True), ("a1", False)]
