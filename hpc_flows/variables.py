@@ -6,6 +6,7 @@ and jobs which read and write at once see one value or the other.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -28,6 +29,10 @@ LONGEST_NAME, LARGEST_VALUE = 240, 1 << 20
 
 _FIELDS = ("name", "value", "tags", "created", "updated")
 _SUFFIX = ".json"
+
+#: What file systems say that know no hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
+
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
@@ -222,16 +227,15 @@ def _store(name: str, value: Any, tags: Iterable[str] | None, *, overwrite: bool
     path = _path(name)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        if not overwrite:
+        if overwrite:
+            made.created = _created(name, made.created)
+            write_file(path, [_encoded(made)])
+        else:
             _create(path, content)
-            _journal("set", made)
-            return made
-        made.created = _created(name, made.created)
-        write_file(path, [_encoded(made)])
-    except FileExistsError:
-        msg = f"Variable {name!r} already exists. Use `overwrite=True` to update it."
-        raise VariableError(msg) from None
     except OSError as error:
+        if error.errno == errno.EEXIST and os.path.lexists(path):
+            msg = f"Variable {name!r} already exists. Use `overwrite=True` to update it."
+            raise VariableError(msg) from None
         msg = (
             f"Variable {name!r} cannot be kept: {path}: {error.strerror}. Make room there, or set "
             f"HPC_FLOWS_HOME to a folder that you may write."
@@ -256,8 +260,18 @@ def _create(path: str, content: bytes) -> None:
     write_file(draft, [content])
     try:
         os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # For a moment others may see an empty file there, and call it damaged.
+        with open(path, "xb", opener=_private) as file:
+            file.write(content)
     finally:
         remove_quietly(draft)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _encoded(variable: Variable) -> bytes:

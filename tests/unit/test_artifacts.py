@@ -12,6 +12,10 @@ import pytest
 from hpc_flows import flow, tags, task
 from hpc_flows.artifacts import (
     Artifact,
+    ImageArtifact,
+    LinkArtifact,
+    MarkdownArtifact,
+    ProgressArtifact,
     TableArtifact,
     acreate_image_artifact,
     acreate_link_artifact,
@@ -189,6 +193,27 @@ def test_the_class_gets_or_creates() -> None:
     assert Artifact.get("k").data == Artifact(data={"a": 1}).format() == '{"a": 1}'
     assert Artifact.get("nothing") is None
     assert Artifact.get().key == "t"
+
+
+@pytest.mark.parametrize(
+    ("artifact", "type_", "data"),
+    [
+        (LinkArtifact(link="l", link_text="t", key="k"), "markdown", "[t](l)"),
+        (MarkdownArtifact(markdown="m", key="k"), "markdown", "m"),
+        (TableArtifact(table=[[1, None]], key="k"), "table", "[[1, null]]"),
+        (ProgressArtifact(progress=-3, key="k"), "progress", 0.0),
+        (ImageArtifact(image_url="i", key="k"), "image", "i"),
+        (Artifact(type="own", data=[1], key="k"), "own", "[1]"),
+    ],
+)
+def test_each_class_formats_and_creates(artifact: Artifact, type_: str, data: Any) -> None:
+    @flow
+    def main() -> Any:
+        return artifact.create()
+
+    made = main()
+    assert artifact.format() == made.data == data
+    assert (made.type, made.key, Artifact.get("k").id) == (type_, "k", made.id)
 
 
 def test_all_of_it_can_be_awaited() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -123,6 +125,24 @@ def test_of_many_processes_that_make_it_one_succeeds(home: Path) -> None:
     answers = [process.communicate("g", timeout=60)[0].strip() for process in processes]
     assert sorted(answers) == ["first", "late", "late", "late"]
     assert Variable.get("x") == str(answers.index("first"))
+
+
+def test_a_file_system_without_hard_links_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    Variable.set("x", 1)
+    with pytest.raises(VariableError, match="already exists"):
+        Variable.set("x", 2)
+    assert Variable.get("x") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(home: Path) -> None:
+    home.mkdir()
+    (home / "variables").write_text("in the way")
+    with pytest.raises(VariableError, match="set HPC_FLOWS_HOME"):
+        Variable.set("x", 1)
 
 
 def test_a_run_notes_what_it_changes_and_not_the_value(home: Path) -> None:
