@@ -40,6 +40,24 @@ def _is_class_path(name: str) -> bool:
     return last[:1].isupper()
 
 
+def loaded(name: str) -> Any:
+    """Return what `package.module:Outer.Inner` names, without loading a module for it.
+
+    A file must not decide which modules are loaded: that runs their code.
+
+    Raises:
+        ImportError: the module is not loaded.
+        AttributeError: the module has nothing of that name.
+    """
+    module, _, attribute = name.partition(":")
+    if module not in sys.modules:
+        raise ImportError(f"{module} is not loaded: `import {module}` first")
+    found: Any = sys.modules[module]
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def qualified(class_: type) -> str:
     """Return `package.module:Outer.Inner` of a class."""
     return f"{class_.__module__}:{class_.__qualname__}"

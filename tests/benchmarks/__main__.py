@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import in_process, many_tasks, on_slurm
+from tests.benchmarks import in_files, in_process, many_tasks, on_slurm
 from tests.benchmarks.measure import BenchError, Outcome, hold
 from tests.benchmarks.peers import PrefectServer, make_environment
 from tests.benchmarks.report import as_json, table
@@ -78,6 +78,7 @@ def _hold_all(options: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
         if plan:
             server.open(base)
         yield from _each(plan)
+    yield from _each(_wanted(in_files.contests(sides, options.rounds, folder), options.only))
     if not options.no_slurm:
         yield from _each(
             _wanted(on_slurm.contests(sides, options.slurm_rounds, folder), options.only)

@@ -19,7 +19,7 @@ from hpc_flows.serializers.hdf5.form import (
     description_of,
     is_said_about,
 )
-from hpc_flows.serializers.importing import imported
+from hpc_flows.serializers.importing import loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -201,10 +201,10 @@ def _rebuilt(group: h5py.Group, description: dict[str, Any], members: dict[str, 
 def _class(group: h5py.Group, description: dict[str, Any]) -> Any:
     name = description["class"]
     try:
-        class_ = imported(name)
+        class_ = loaded(name)
     except (ImportError, AttributeError) as error:
         raise ResultError(
-            f"{group.name} is a {name}, which cannot be imported here: {error}. {_BY_HANDLE}"
+            f"{group.name} is a {name}, which cannot be had here: {error}. {_BY_HANDLE}"
         ) from error
     named = isinstance(class_, type) and issubclass(class_, tuple) and hasattr(class_, "_fields")
     fits = named if description["kind"] == "namedtuple" else dataclasses.is_dataclass(class_)

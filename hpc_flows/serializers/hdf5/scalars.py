@@ -17,7 +17,7 @@ import numpy as np
 from hpc_flows.exceptions import ResultError
 from hpc_flows.serializers.hdf5.arrays import is_text
 from hpc_flows.serializers.hdf5.form import refuse
-from hpc_flows.serializers.importing import imported, is_importable, qualified
+from hpc_flows.serializers.importing import is_importable, loaded, qualified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,7 +185,7 @@ _FOLD = ("", " fold=1")
 
 
 def _member(text: str, class_name: str) -> enum.Enum:
-    class_ = imported(class_name)
+    class_ = loaded(class_name)
     if not (isinstance(class_, type) and issubclass(class_, enum.Enum)):
         raise ValueError(f"{class_name} is no enum")  # noqa: TRY004 - the file is wrong
     return class_[text]
