@@ -1,5 +1,6 @@
 """Flows: the `@flow` decorator, and what can be done with a decorated function."""
 
+# ruff: noqa: F405 - names in __all__ that are loaded when first used
 from __future__ import annotations
 
 from hpc_flows.context import RunContext, current, open_root
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hpc_flows.engine.drive import Steps
     from hpc_flows.engine.retries import Delay
     from hpc_flows.flows.loading import *  # noqa: F403 - had from here, see _HOMES
+    from hpc_flows.flows.reading import *  # noqa: F403 - as above
     from hpc_flows.flows.schema import ParameterSchema
     from hpc_flows.task_runners.base import TaskRunner
 
@@ -51,6 +53,19 @@ if TYPE_CHECKING:
         on_cancellation: Hooks
         on_crashed: Hooks
 
+
+__all__ = [
+    "Flow",
+    "ParameterSchema",
+    "flow",
+    "load_flow_arguments_from_entrypoint",
+    "load_flow_from_entrypoint",
+    "load_flow_from_script",
+    "load_flows_from_script",
+    "load_function_and_convert_to_flow",
+    "safe_load_flow_from_entrypoint",
+    "select_flow",
+]
 
 #: Characters that would make addresses such as `flow/deployment` ambiguous.
 _FORBIDDEN = "/%&<>"

@@ -1,5 +1,6 @@
 """Futures of task runs, and how they are found and replaced in arguments and results."""
 
+# ruff: noqa: F405 - names in __all__ that are loaded when first used
 from __future__ import annotations
 
 from _thread import allocate_lock
@@ -29,6 +30,25 @@ else:
             return cls
 
     R = "R"
+
+__all__ = [
+    "BaseAnnotation",
+    "DoneAndNotDoneFutures",
+    "PrefectConcurrentFuture",
+    "PrefectFuture",
+    "PrefectFutureList",
+    "PrefectWrappedFuture",
+    "TaskFuture",
+    "TaskFutureList",
+    "allow_failure",
+    "as_completed",
+    "opaque",
+    "quote",
+    "resolve_futures_to_results",
+    "resolve_futures_to_states",
+    "unmapped",
+    "wait",
+]
 
 _NOT_READY = "NotReady"
 #: Values of these types hold no futures, so that containers of them are passed over quickly.
@@ -226,22 +246,9 @@ class TaskFutureList(list[TaskFuture]):
             TimeoutError: not all have ended within `timeout` seconds.
             BaseException: what ended the one that failed.
         """
-        check_timeout(timeout)
-        pending = [future for future in self if not future.done()]
-        failed = raise_on_failure and any(_has_failed(future) for future in self)
-        if pending and not failed:
-            wait_until(pending, len(pending), timeout, until_failure=raise_on_failure)
-        if raise_on_failure:
-            for future in self:
-                if _has_failed(future):
-                    future.result()
-        if not all(future.done() for future in self):
-            msg = (
-                f"Timed out waiting for all futures to complete within {timeout} seconds: "
-                f"{sum(not future.done() for future in self)} of {len(self)} are unfinished."
-            )
-            raise TimeoutError(msg)
-        return [future.result(raise_on_failure=raise_on_failure) for future in self]
+        from hpc_flows.futures.waiting import values_of  # noqa: PLC0415 - who waits has time
+
+        return values_of(self, timeout, raise_on_failure=raise_on_failure)
 
 
 PrefectFutureList = TaskFutureList
@@ -256,10 +263,6 @@ def check_timeout(timeout: float | None) -> None:
     if timeout is not None and timeout < 0:
         msg = f"'timeout' must be a non-negative number of seconds, not {timeout!r}."
         raise ValueError(msg)
-
-
-def _has_failed(future: TaskFuture) -> bool:
-    return future.done() and not future.state.is_completed()
 
 
 class _Countdown:

@@ -16,7 +16,7 @@ from hpc_flows.futures import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 
@@ -117,6 +117,32 @@ class _Arrivals:
             if not self.gate.locked():
                 self.gate.acquire()
         return ended
+
+
+def values_of(
+    futures: Sequence[TaskFuture], timeout: float | None, *, raise_on_failure: bool
+) -> list[Any]:
+    """Return the values of futures in order, waiting for all, as `TaskFutureList.result` does."""
+    check_timeout(timeout)
+    pending = [future for future in futures if not future.done()]
+    failed = raise_on_failure and any(map(_has_failed, futures))
+    if pending and not failed:
+        wait_until(pending, len(pending), timeout, until_failure=raise_on_failure)
+    if raise_on_failure:
+        for future in filter(_has_failed, futures):
+            future.result()
+    left = sum(not future.done() for future in futures)
+    if left:
+        msg = (
+            f"Timed out waiting for all futures to complete within {timeout} seconds: {left} of "
+            f"{len(futures)} are unfinished."
+        )
+        raise TimeoutError(msg)
+    return [future.result(raise_on_failure=raise_on_failure) for future in futures]
+
+
+def _has_failed(future: TaskFuture) -> bool:
+    return future.done() and not future.state.is_completed()
 
 
 def resolve_futures_to_states(expr: Any) -> Any:

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from hpc_flows import flow
+from hpc_flows.flows import ParameterSchema
 from hpc_flows.task_runners import ThreadPoolTaskRunner
 
 
@@ -60,6 +61,7 @@ def typed(  # type: ignore[no-untyped-def] # noqa: D417 - one of each kind
 
 def test_each_parameter_has_a_schema_with_its_place_and_text() -> None:
     schema = typed.parameters
+    assert isinstance(schema, ParameterSchema)
     assert (schema.title, schema.type) == ("Parameters", "object")
     assert schema.required == ["grid", "box", "plain", "opaque"]
     assert list(schema.properties) == [

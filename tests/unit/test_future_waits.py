@@ -12,7 +12,9 @@ import pytest
 
 from hpc_flows.exceptions import MissingResult
 from hpc_flows.futures import (
+    DoneAndNotDoneFutures,
     PrefectConcurrentFuture,
+    PrefectWrappedFuture,
     TaskFuture,
     TaskFutureList,
     as_completed,
@@ -45,6 +47,7 @@ def _wrapped() -> tuple[PrefectConcurrentFuture[Any], Future[Any]]:
 
 def test_a_future_of_another_library_ends_with_its_state_value_or_error() -> None:
     future, inner = _wrapped()
+    assert isinstance(future, PrefectWrappedFuture)
     assert future.state.is_pending()
     future.wait(timeout=0.01)
     assert not future.done()
@@ -166,3 +169,11 @@ def test_a_futures_handle_is_that_of_its_state() -> None:
         _future(1).result_handle()
     with pytest.raises(TimeoutError):
         _future().result_handle(timeout=0.01)
+
+
+def test_wait_returns_a_pair_with_names() -> None:
+    ready, late = _future(1), _future()
+    both = wait([ready, late], timeout=0)
+    assert isinstance(both, DoneAndNotDoneFutures)
+    done, not_done = both
+    assert (done, not_done) == (both.done, both.not_done) == ({ready}, {late})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hpc_flows import states
 from hpc_flows.exceptions import (
     CancelledRun,
     CrashedRun,
@@ -45,6 +46,7 @@ from hpc_flows.states import (
     get_state_result,
     is_state,
     is_state_iterable,
+    may_follow,
     raise_state_exception,
     return_value_to_state,
 )
@@ -362,7 +364,39 @@ def test_a_result_that_cannot_be_written_is_told_and_there_all_the_same(
 
 
 def test_a_name_that_is_not_there_is_refused_with_the_one_that_is_near() -> None:
-    import hpc_flows.states
-
     with pytest.raises(AttributeError, match="Did you mean 'StateGroup'"):
-        _ = hpc_flows.states.StateGruop
+        _ = states.StateGruop
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        ("Scheduled Late AwaitingRetry AwaitingConcurrencySlot", StateType.SCHEDULED),
+        ("Pending Submitting InfrastructurePending NotReady", StateType.PENDING),
+        ("Running Retrying", StateType.RUNNING),
+        ("Paused Suspended", StateType.PAUSED),
+        ("Failed TimedOut", StateType.FAILED),
+    ],
+)
+def test_each_constructor_makes_a_state_of_its_name_and_type(names: str, kind: StateType) -> None:
+    for name in names.split():
+        state = getattr(states, name)("why")
+        assert (state.type, state.name, state.message) == (kind, name, "why")
+
+
+def test_a_crash_is_named_by_its_cause_and_raises_it() -> None:
+    state = crashed_by("OutOfMemory", "too much", {"requested": "1G"})
+    assert (state.type, state.name, state.details) == (
+        StateType.CRASHED,
+        "OutOfMemory",
+        {"requested": "1G"},
+    )
+    with pytest.raises(OutOfMemory, match="too much"):
+        state.result()
+
+
+def test_nothing_follows_a_final_state() -> None:
+    assert may_follow(StateType.RUNNING, None)
+    assert may_follow(StateType.RUNNING, StateType.PENDING)
+    assert not may_follow(StateType.RUNNING, StateType.COMPLETED)
+    assert not may_follow(StateType.RUNNING, StateType.CANCELLING)

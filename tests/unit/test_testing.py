@@ -14,6 +14,7 @@ from hpc_flows.testing.utilities import (
     exceptions_equal,
     prefect_test_harness,
     temporary_settings,
+    test_harness,
 )
 
 
@@ -34,7 +35,7 @@ def test_a_home_can_be_kept_to_look_into_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with prefect_test_harness(keep=True) as path:
+    with test_harness(keep=True) as path:
         pass
     assert Path(path).is_dir()
 
