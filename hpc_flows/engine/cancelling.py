@@ -13,6 +13,7 @@ from _thread import get_ident, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any, Never
 
@@ -42,6 +43,10 @@ def _hear_interrupts() -> None:
             _signal.signal(_SIGINT, _signal.default_int_handler)
         except ValueError:  # not the main thread, which alone may say what signals do
             return
+
+
+#: Functions to call before a signal ends the process, as `atexit` calls its own at other ends.
+last_calls: list[Callable[[], object]] = []
 
 
 class Heard:
@@ -90,6 +95,9 @@ def pass_on(heard: Heard) -> None:
     """Let signals do what they did before, and do it now for the one that has come."""
     import _signal  # noqa: PLC0415 - as above
 
+    if heard.came is not None and heard.before.get(heard.came) is _signal.SIG_DFL:
+        for call in last_calls:  # what `atexit` has is not called in a process that a signal ends
+            call()
     for number, before in heard.before.items():
         _signal.signal(number, before)
     if heard.came is not None:

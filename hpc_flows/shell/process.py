@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from hpc_flows.context import current
+from hpc_flows.engine.cancelling import last_calls
+from hpc_flows.engine.family import Family
 from hpc_flows.exceptions import ShellError, ShellTimeout
 from hpc_flows.logging import DEBUG, INFO, WARNING, print_line, run_log
-from hpc_flows.shell.family import Family
 from hpc_flows.shell.lines import Lines, LineSplitter, is_awaited
 from hpc_flows.shell.messages import as_logged, ending, leftovers, too_late
 
@@ -334,6 +335,7 @@ def _remember(process: ShellProcess) -> None:
     if not _has_hook:
         _has_hook.append(True)
         atexit.register(_end_all)
+        last_calls.append(_end_all)
     _living.add(process)
 
 

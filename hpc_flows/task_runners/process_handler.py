@@ -10,6 +10,7 @@ import threading
 import time
 
 from hpc_flows.engine.drive import ExecutionLost, drive
+from hpc_flows.engine.family import Family
 from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.engine.timeouts import DeadlineReached
 from hpc_flows.exceptions import PayloadError
@@ -311,9 +312,13 @@ class Handler:
             self.kill()
 
     def kill(self) -> None:
-        """Kill the process, from any thread; the handler's own sees it die."""
+        """Kill the process and what it has started, from any thread; the handler's own sees it die.
+
+        A solver that its task has started would run on without it.
+        """
         process = self._process
-        if process is not None:
+        if process is not None and process.poll() is None:
+            Family(process.pid).end(0.0)
             process.kill()
 
     def _end(self) -> None:

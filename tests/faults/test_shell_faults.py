@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import flow, task
+from hpc_flows.engine import family
 from hpc_flows.exceptions import ShellError, ShellTimeout, TaskRunTimeoutError
 from hpc_flows.journal.reader import read_run
-from hpc_flows.shell import ShellOperation, family, process, shell_run_command
+from hpc_flows.shell import ShellOperation, process, shell_run_command
+from hpc_flows.task_runners import ProcessPoolTaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +149,20 @@ def test_the_time_limit_of_a_task_in_a_thread_ends_its_commands(pids: Path) -> N
     assert_all_ended(pids)
 
 
+def test_the_time_limit_of_a_task_in_a_process_ends_its_commands(pids: Path) -> None:
+    @task(timeout_seconds=3)
+    def solve() -> Any:
+        return hiding(pids).run()
+
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def study() -> Any:
+        return solve.submit().result()
+
+    with pytest.raises(TaskRunTimeoutError):
+        study()
+    assert_all_ended(pids)
+
+
 def test_cancelling_async_code_ends_its_commands(pids: Path) -> None:
     async def cancelled() -> None:
         running = asyncio.ensure_future(hiding(pids).arun())
@@ -172,7 +188,8 @@ def test_the_time_limit_of_an_async_task_ends_its_commands(pids: Path) -> None:
 DRIVER = """
 import sys
 from hpc_flows import flow, task
-from hpc_flows.shell import ShellOperation, family
+from hpc_flows.engine import family
+from hpc_flows.shell import ShellOperation
 family.GRACE = 0.5
 
 @task
@@ -188,8 +205,9 @@ study()
 
 
 @pytest.mark.parametrize("call", ["solve()", "solve.submit().result()"])
-def test_an_interrupt_from_the_keyboard_ends_commands(
-    pids: Path, tmp_path: Path, call: str
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_commands_end_with_a_driver_that_is_interrupted_or_ended(
+    pids: Path, tmp_path: Path, call: str, number: int
 ) -> None:
     program = tmp_path / "driver.py"
     program.write_text(DRIVER.format(commands=HIDING, pids=str(pids), call=call))
@@ -198,11 +216,11 @@ def test_an_interrupt_from_the_keyboard_ends_commands(
     ) as driver:
         try:
             until(lambda: all_started(pids))
-            driver.send_signal(signal.SIGINT)
-            _, errors = driver.communicate(timeout=PATIENCE)
+            driver.send_signal(number)
+            driver.communicate(timeout=PATIENCE)
         finally:
             driver.kill()
-    assert "KeyboardInterrupt" in errors
+    assert driver.returncode != 0
     assert_all_ended(pids)
 
 

@@ -1,8 +1,8 @@
-"""The processes that a command has started, and their end.
+"""The processes that a process has started, and their end.
 
-A command is the leader of a session of its own. Its family are the processes of that session and
-all that descend from them, so that also those are found that have left the session (`setsid`) or
-whose parents have ended.
+Its family are the process itself, all that descend from it, and those of the sessions that any of
+them lead. So also those are found that have left the session (`setsid`) or, in it, whose parents
+have ended.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class _Process(NamedTuple):
 
 
 class Family:
-    """A command's processes."""
+    """A process and those that it has started."""
 
     def __init__(self, leader: int) -> None:
-        """Watch the family of the session that the process `leader` leads."""
+        """Name the family of the process `leader`, which nobody has waited for yet."""
         self.leader = leader
         self._known: dict[int, int] = {}  # birth by pid: a number may be another's by now
 
@@ -78,12 +78,19 @@ class Family:
 
     def _members(self) -> dict[int, _Process]:
         table = dict(_table())
+        # A session outlives its leader: what was born in it meanwhile is found by its number.
         found = {
             pid
             for pid, process in table.items()
-            if process.session == self.leader or self._known.get(pid) == process.born
+            if self.leader in (pid, process.session)
+            or self._known.get(pid) == process.born
+            or process.session in self._known
         }
-        while more := {p for p, process in table.items() if process.parent in found} - found:
+        while more := {
+            pid
+            for pid, process in table.items()
+            if pid not in found and (process.parent in found or process.session in found)
+        }:
             found |= more
         self._known.update({pid: table[pid].born for pid in found})
         return {pid: table[pid] for pid in found}
