@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import functools
@@ -85,12 +85,12 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "array": lambda n: np.full((3, 2), n),
     "array of objects": lambda n: np.array([{"n": n}, {"x", "y"}], dtype=object),
     "structured array": lambda n: np.array([(n, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
-    "numpy number": lambda n: np.float32(n),
+    "numpy number": np.float32,
     "closure": adder,
     "partial": lambda n: functools.partial(max, n),
     "object": lambda n: Plain(value={n, "a"}, other=None),
     "path": lambda n: pathlib.Path(f"/data/{n}"),
-    "moment": lambda n: datetime.datetime(2020, 1, n + 1, tzinfo=datetime.UTC),
+    "moment": lambda n: dt.datetime(2020, 1, n + 1, tzinfo=dt.UTC),
     "decimal": lambda n: decimal.Decimal(n) / 3,
     "uuid": lambda n: uuid.UUID(int=n),
     "enum": lambda n: list(Colour)[n % 2],
@@ -98,8 +98,8 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "ordered": lambda n: collections.OrderedDict(a=n, b=2),
     "bytes": lambda n: bytes([n]),
     "complex": lambda n: complex(n, 1),
-    "exception": lambda n: ValueError(n),
-    "generator of random numbers": lambda n: np.random.default_rng(n),
+    "exception": ValueError,
+    "generator of random numbers": np.random.default_rng,
 }
 
 
