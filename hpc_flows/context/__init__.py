@@ -132,7 +132,7 @@ class RootRun:
         A job overrides this, to add what it knows of its node and to keep the result.
         """
         run.state = state
-        state.belongs_to(subject, run.id)
+        state.belongs_to(subject, run.id, getattr(run, "flow_run_id", None))
         self.journal.write("state", _state_facts(subject, run, state))
 
     def record_flow(self, run: FlowRun, entrypoint: str) -> None:
@@ -160,7 +160,7 @@ class RootRun:
         events: list[tuple[str, dict[str, Any]]] = []
         for run in runs:
             state = run.state = Pending()
-            state.belongs_to("task", run.id)
+            state.belongs_to("task", run.id, run.flow_run_id)
             events.append(("task-run", _run_facts(run)))
             events.append(("state", _state_facts("task", run, state)))
         for start in range(0, len(events), _TOGETHER):

@@ -9,6 +9,8 @@ from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.parameters import unbind
 from hpc_flows.engine.retries import delay_before
 from hpc_flows.engine.task_engine import (
+    UNFINISHED,
+    finished,
     trace_of,
     was_cancelled,
     with_values,
@@ -119,6 +121,8 @@ def _attempt(flow: Any, run: FlowRun, context: RunContext) -> Steps:
             value = yield from _emitted(flow, context, args, kwargs)
         else:
             value = yield Call(flow.fn, args, kwargs, context, flow.timeout_seconds, flow.isasync)
+        if type(value) in UNFINISHED:
+            value = yield from finished(value, context)
     except Exception as error:  # noqa: BLE001 - any failure of the flow
         state = _failed(flow, error)
         run_log(context, ERROR, f"Encountered an exception during execution: {_told(error)}")
@@ -152,7 +156,10 @@ def _kept(flow: Any, run: FlowRun, context: RunContext, state: State) -> State:
 def _told(error: Exception) -> str:
     if isinstance(error, DeadlineReached):
         return f"the time limit of {error} second(s) was reached"
-    return repr_of(error) + trace_of(error)
+    told = repr_of(error)
+    if "\\n" in told:  # a crash's message goes on with what was used, and the job's last words
+        told = f"{type(error).__name__}: {text_of(error).partition(chr(10))[0]} …"
+    return told + trace_of(error)
 
 
 def _failed(flow: Any, error: BaseException) -> State:

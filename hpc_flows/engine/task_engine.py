@@ -190,8 +190,8 @@ def settled(value: Any, context: RunContext, *, everything: bool) -> Steps:
     The flow run waits for what its tasks submit. Where there is no flow run, in jobs and worker
     processes, `everything` says that the task does.
     """
-    if type(value) in _UNFINISHED:
-        value = yield from _finished(value, context)
+    if type(value) in UNFINISHED:
+        value = yield from finished(value, context)
     futures = find_futures(value)
     if futures:
         yield Wait(futures)
@@ -205,7 +205,7 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _finished(value: Any, context: RunContext) -> Steps:
+def finished(value: Any, context: RunContext) -> Steps:
     """Finish what a task has begun and returned: runs in its own must not outlive it."""
     if type(value) is _COROUTINE:
         return (yield Call(_awaited, (value,), {}, context, None, True))
@@ -214,11 +214,12 @@ def _finished(value: Any, context: RunContext) -> Steps:
     return (yield Call(list, (value,), {}, context)) if is_stream(value) else value
 
 
-_GENERATOR = type(_finished(None, None))  # type: ignore[arg-type]
+_GENERATOR = type(finished(None, None))  # type: ignore[arg-type]
 _started = _awaited(None)
 _COROUTINE = type(_started)
 _started.close()
-_UNFINISHED = frozenset({_GENERATOR, _COROUTINE})
+#: Types of what a function may return that is only begun: coroutines and generators.
+UNFINISHED = frozenset({_GENERATOR, _COROUTINE})
 
 
 def _failed(task: Any, error: BaseException) -> State:

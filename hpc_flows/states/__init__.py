@@ -263,13 +263,13 @@ class State:
 
         return StateDetails(self)
 
-    def belongs_to(self, subject: str, run_id: str) -> None:
-        """Note the run, a "flow" or a "task", that is in this state."""
-        object.__setattr__(self, "_run", (subject, run_id))
+    def belongs_to(self, subject: str, run_id: str, flow_run_id: str | None = None) -> None:
+        """Note the run, a "flow" or a "task" of `flow_run_id`, that is in this state."""
+        object.__setattr__(self, "_run", (subject, run_id, flow_run_id))
 
     @property
-    def run(self) -> tuple[str, str] | None:
-        """Of whose run this is the state: "flow" or "task" with the run's id; or None."""
+    def run(self) -> tuple[str, str, str | None] | None:
+        """Of whose run this is the state: "flow" or "task", its id, its flow's; or None."""
         return getattr(self, "_run", None)
 
     def model_copy(self, *, update: dict[str, Any] | None = None) -> State:

@@ -59,8 +59,11 @@ class StateDetails:
     def to_dict(self) -> dict[str, Any]:
         """Return the facts, with the run that the state belongs to."""
         run = self._state.run
-        facts = {} if run is None else {f"{run[0]}_run_id": run[1]}
-        return {**self._state.details, **facts}
+        if run is None:
+            return dict(self._state.details)
+        subject, run_id, flow_run_id = run
+        of_flow = {} if flow_run_id is None else {"flow_run_id": flow_run_id}
+        return {**self._state.details, **of_flow, f"{subject}_run_id": run_id}
 
 
 def _as_time(value: Any) -> Any:
@@ -75,10 +78,12 @@ def _as_time(value: Any) -> Any:
 def take_details(state: State, given: Any) -> None:
     """Put details into a new state: a dict, or the `state_details` of another."""
     facts = given.to_dict() if isinstance(given, StateDetails) else dict(given)
-    for subject in ("flow", "task"):
-        run_id = facts.pop(f"{subject}_run_id", None)
-        if run_id is not None:
-            state.belongs_to(subject, str(run_id))
+    flow_run_id, run_id = (facts.pop(f"{name}_run_id", None) for name in ("flow", "task"))
+    of_flow = None if flow_run_id is None else str(flow_run_id)
+    if run_id is not None:
+        state.belongs_to("task", str(run_id), of_flow)
+    elif of_flow is not None:
+        state.belongs_to("flow", of_flow)
     state.details.update({name: _safe(value) for name, value in facts.items()})
 
 
@@ -125,7 +130,11 @@ def _options_of(type_: StateType) -> tuple[str, ...]:
 
 
 def copied(
-    state: State, *, epoch: float | None, of_run: tuple[str, str] | None, update: dict[str, Any]
+    state: State,
+    *,
+    epoch: float | None,
+    of_run: tuple[str, str, str | None] | None,
+    update: dict[str, Any],
 ) -> State:
     """Return a copy of a state with some attributes changed.
 

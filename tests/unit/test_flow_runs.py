@@ -31,7 +31,7 @@ def test_a_run_that_has_ended_is_returned_at_once(home: Path) -> None:
     run = wait_for_flow_run(_id(home), timeout=0)
     assert (run.id, run.name, run.flow_name) == (_id(home), "mine", "main")
     assert run.state.is_completed()
-    assert run.state.run == ("flow", run.id)
+    assert run.state.state_details.flow_run_id == run.id
     with pytest.raises(MissingResult, match="'mine' was returned to the process"):
         run.state.result()
     assert wait_for_flow_run("mine").id == run.id

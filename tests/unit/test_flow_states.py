@@ -176,3 +176,34 @@ def test_a_default_that_is_data_becomes_what_its_annotation_says() -> None:
     main.__annotations__["grid"] = Grid
     assert flow(main)().n == 5
     assert flow(main)({"n": "6"}).n == 6
+
+
+def test_a_coroutine_that_a_flow_returns_is_awaited() -> None:
+    @flow
+    async def child() -> int:
+        await asyncio.sleep(0)
+        return 3
+
+    @flow
+    def main() -> Any:
+        return child()
+
+    @flow
+    async def amain() -> Any:
+        return child()
+
+    assert main() == 3
+    assert asyncio.run(amain()) == 3
+
+
+def test_an_error_of_many_lines_is_told_by_its_first_and_then_in_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def main() -> None:
+        raise ValueError("first\nsecond")
+
+    flow(main)(return_state=True)
+    (record,) = [r for r in caplog.records if "Encountered an exception" in r.getMessage()]
+    told, *trace = record.getMessage().splitlines()
+    assert told.endswith("ValueError: first …")
+    assert trace[-1] == "second"

@@ -182,8 +182,11 @@ def test_details_are_attributes_and_none_where_not_given() -> None:
 
 def test_a_state_tells_the_run_that_it_belongs_to() -> None:
     state = Completed(state_details={"task_run_id": "abc"})
-    assert state.run == ("task", "abc")
+    assert state.run == ("task", "abc", None)
     assert state.state_details.task_run_id == "abc"
+    state = Completed(state_details={"task_run_id": "abc", "flow_run_id": "def"})
+    assert state.state_details.flow_run_id == "def"
+    assert state.state_details.to_dict() == {"task_run_id": "abc", "flow_run_id": "def"}
     assert Completed().run is None
 
 
@@ -210,7 +213,7 @@ def test_a_copy_is_the_same_but_for_what_is_changed() -> None:
         {"node": "n1"},
         state.epoch,
     )
-    assert (copied.run, copied.data) == (("flow", "f"), state.data)
+    assert (copied.run, copied.data) == (("flow", "f", None), state.data)
     copied.details["node"] = "n2"
     assert state.details == {"node": "n1"}
     fresh = state.fresh_copy(name="Other")
