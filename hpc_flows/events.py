@@ -17,6 +17,7 @@ from hpc_flows.context import current
 from hpc_flows.exceptions import EventError, EventTooLarge
 from hpc_flows.journal.event import encode
 from hpc_flows.journal.writer import JournalWriter
+from hpc_flows.logging import adopt_journal
 from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
@@ -206,8 +207,10 @@ def record(kind: str, data: dict[str, Any]) -> None:
         data = {**data, "task_run": context.task_run.id}
     if context.root is None:
         _outside(get_settings().home).write(kind, data)
-    else:
-        context.root.journal.write(kind, data)
+        return
+    if context.root.journal.disowned:  # a forked child, as of multiprocessing
+        adopt_journal(context.root)
+    context.root.journal.write(kind, data)
 
 
 _outside_writers: dict[tuple[str, int], JournalWriter] = {}

@@ -92,6 +92,7 @@ class JournalWriter:
         self.path = os.path.join(self.run_dir, "journal", writer + ".jsonl")
         #: How many log records were dropped because the disk was full.
         self.dropped = 0
+        self.disowned = False  # true in a forked child, which must not write under this name
         self._head = header(run_id, writer)
         self._kinds: dict[str, str] = {}
         self._seqs = count(1)
@@ -416,7 +417,7 @@ class JournalWriter:
 
     def _disown(self) -> None:
         """Let go of the file in a forked child, which must not write under this name."""
-        self._closed = True
+        self._closed = self.disowned = True
         self._callbacks = ()
         self._lock, self._sync_lock = RLock(), RLock()
         fd, self._fd = self._fd, -1

@@ -6,6 +6,7 @@ where importing it would cost a fifth of the budget) the same lines are written 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -148,11 +149,24 @@ def _emit(context: RunContext, level: str, logger: str, message: str, when: floa
     else:
         subject = ""
     kept = root.journal.write("log", data)
+    if not kept and root.journal.disowned:  # a forked child, as of multiprocessing
+        adopt_journal(root)
+        kept = root.journal.write("log", data)
     print_line(root.settings.console_colour, level, subject + shortened(message), when)
     if not kept and root.journal.dropped == 1:
         lost = f"No space left for {root.journal.path}: log records are shown here and not kept"
         advice = "; states are kept. Free space there, or ask for more quota."
         print_line(root.settings.console_colour, "WARNING", lost + advice, when)
+
+
+def adopt_journal(root: RootRun) -> None:
+    """Give a forked child, whose journal is its parent's, one of its own in the same run."""
+    # Loaded long since by whoever opened the run.
+    from hpc_flows.journal.writer import JournalWriter  # noqa: PLC0415
+
+    name = f"child-{os.getpid()}-{os.urandom(4).hex()}"
+    fsync = root.settings.journal_fsync
+    root.journal = JournalWriter(root.run_dir, root.run_id, name, background=False, fsync=fsync)
 
 
 _clock: tuple[int, str] = (0, "")
@@ -302,7 +316,7 @@ def release_prints() -> None:
     import builtins  # noqa: PLC0415 - as above
 
     if builtins.print is _print:
-        builtins.print = _originals.pop()
+        builtins.print = _originals[-1]
 
 
 _originals: list[Any] = []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import subprocess
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hpc_flows import flow, get_run_logger, task
+from hpc_flows.artifacts import create_markdown_artifact, store
 from hpc_flows.exceptions import MissingContextError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.logging import (
@@ -280,3 +283,31 @@ def test_a_logger_can_be_listened_to() -> None:
         logging.getLogger("overheard").info("too quiet")
         logging.getLogger("overheard").error("second")
     assert listening.text() == "[WARNING]: first\n[ERROR]: second"
+
+
+def _say() -> None:
+    get_run_logger().info("by a child's logger")
+    print("by a child")  # noqa: T201 - prints are what is tested
+    create_markdown_artifact("by a child", key="of-a-child")
+
+
+def test_what_forked_children_log_is_part_of_the_run(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @flow(log_prints=True)
+    def main() -> int | None:
+        child = multiprocessing.get_context("fork").Process(target=_say)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of threads
+            child.start()
+        child.join()
+        get_run_logger().info("by the parent")
+        return child.exitcode
+
+    assert main() == 0
+    messages = [log["message"] for log in _logs(home)]
+    for message in ("by a child's logger", "by a child", "by the parent"):
+        assert messages.count(message) == 1
+    assert "No space" not in capsys.readouterr().err
+    (folder,) = (home / "runs").iterdir()
+    assert [each.key for each in store.of_run(str(home), str(folder))] == ["of-a-child"]
