@@ -1,4 +1,4 @@
-"""Files of HDF5: how they lie on the disk, what happens to half-written ones, and who reads them."""
+"""Files of HDF5: how they lie on the disk, what becomes of half-written ones, who reads them."""
 
 from __future__ import annotations
 
