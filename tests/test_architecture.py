@@ -49,6 +49,7 @@ DOORS = {("flows", "deployments")}
 
 #: Types that a lower module names in annotations and never loads.
 SEEN_FROM_BELOW: dict[tuple[str, str], str] = {
+    ("runs", "states"): "a run's newest state is an attribute of it",
     ("jobs", "task_runners"): "jobs carries out the task calls that a runner hands to it",
 }
 
@@ -344,6 +345,17 @@ SUBCLASSED = {
 }
 
 
+#: What does nothing, and why that is right.
+NOTHING_TO_DO = {
+    ("engine.generators", "perform"): "a driver that hands values to nobody drops them",
+    ("engine.generators", "aperform"): "as above",
+    ("flows.sketch", "record_pending"): "a drawing of a flow leaves no journal",
+    ("flows.sketch", "check"): "a drawing takes every task",
+    ("flows.sketch", "cancel"): "nothing runs in a drawing",
+    ("results.places", "remove"): "a storage of the user's need not be able to remove",
+}
+
+
 def test_no_function_is_a_stub() -> None:
     stubs = []
     for name, node, parent in _functions():
@@ -353,7 +365,8 @@ def test_no_function_is_a_stub() -> None:
             or (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
             for line in body
         )
-        if empty and not _is_only_declared(node, parent) and not _is_optional_hook(node, parent):
+        meant = _is_only_declared(node, parent) or _is_optional_hook(node, parent)
+        if empty and not meant and (name, node.name) not in NOTHING_TO_DO:
             stubs.append(f"{_where(name, node.lineno)} {node.name}")
     assert not stubs, "\n".join(stubs)
 
