@@ -229,6 +229,8 @@ def main(arguments: list[str]) -> NoReturn:
     _print_by_lines()
     try:
         job = Job(arguments, dict(os.environ))
+        # What reads settings here finds the home of the flow, whose environment stayed there.
+        os.environ.setdefault("HPC_FLOWS_HOME", os.path.dirname(os.path.dirname(job.run_dir)))
         journal = _take_lease(job)
     except (HpcFlowsError, ValueError) as error:
         sys.stderr.write(f"hpc_flows: {error}\n")

@@ -18,6 +18,7 @@ from hpc_flows.jobs import inside, packing
 from hpc_flows.jobs.collect import _bare_task_run, _shared_part
 from hpc_flows.jobs.script import Folders
 from hpc_flows.journal.reader import read_run
+from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
     from hpc_flows.journal.event import Event
@@ -354,3 +355,18 @@ def test_nothing_is_said_of_tasks_in_a_job_that_ask_for_nothing() -> None:
     node = Node(nested, (2,))
     node.run()
     assert not [e for e in node.events("log") if "has no effect" in e.data["message"]]
+
+
+@task
+def home_of_settings() -> str:
+    return str(get_settings().home)
+
+
+def test_settings_in_a_job_have_the_home_of_the_flow(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(home_of_settings, ())
+    # Most sites' jobs do not get the environment of the flow.
+    monkeypatch.delenv("HPC_FLOWS_HOME")
+    assert node.run()[0] == 0
+    assert node.root.results.load(node.final()["result"]) == str(home)
