@@ -27,7 +27,7 @@ PACKAGE = ROOT / "hpc_flows"
 #: The floors of the house from the ground up; a name imports only names that stand before it.
 #: The same figure stands in docs/concepts/architecture.md.
 FLOORS = {
-    "words": "exceptions awaiting states resources schedules runs",
+    "words": "exceptions awaiting resources schedules runs states",
     "config": "settings clusters",
     "values": "serializers filesystems leases locking results cache_policies futures utilities",
     "record": "journal",
@@ -36,7 +36,7 @@ FLOORS = {
     "run it": "transactions concurrency engine",
     "run there": "jobs",
     "choose": "task_runners",
-    "user API": "tasks flows shell flow_runs",
+    "user API": "tasks task_engine flows flow_engine flow_runs shell",
     "operate": "schemas client blocks automations deployments workers reporting",
     "serve": "server",
     "pretend": "mock_cluster",
