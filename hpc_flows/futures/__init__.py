@@ -5,6 +5,15 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+from hpc_flows.exceptions import UnfinishedRun
+from hpc_flows.futures.annotations import (
+    BaseAnnotation,
+    allow_failure,
+    opaque,
+    quote,
+    unmapped,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -88,6 +97,20 @@ class TaskFuture(Generic[R]):
 
     def __repr__(self) -> str:
         return f"TaskFuture(name={self.name!r}, state={self.state!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the future of a run that has ended, with its end.
+
+        Raises:
+            UnfinishedRun: it has not ended, and would never end elsewhere.
+        """
+        if self._final is None:
+            msg = (
+                f"The future of task run {self.name!r} cannot be sent to another process before it "
+                f"has ended. Give it to the task as an argument, and the task gets its value."
+            )
+            raise UnfinishedRun(msg)
+        return _ended, (self.task_run, self._final)
 
     @property
     def state(self) -> State:
@@ -215,6 +238,13 @@ class TaskFuture(Generic[R]):
 PrefectFuture = TaskFuture
 
 
+def _ended(task_run: TaskRun, state: State) -> TaskFuture:
+    """Return the future of a run that has ended."""
+    future: TaskFuture = TaskFuture(task_run)
+    future.resolve(state)
+    return future
+
+
 def value_of(state: State, *, raise_on_failure: bool = True) -> Any:
     """Return a state's value as `State.result` does; NotReady raises why the task did not start."""
     if state.name == _NOT_READY and isinstance(state.data, BaseException):
@@ -310,60 +340,6 @@ def wait_until(
             future.remove_done_callback(countdown)
         if resume is not None:
             resume()
-
-
-class BaseAnnotation:
-    """Says of an argument how a task is to take it; the value itself is in `value`."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def unwrap(self) -> Any:
-        """Return the value."""
-        return self.value
-
-    def rewrap(self, value: Any) -> Any:
-        """Say the same of another value."""
-        return type(self)(value)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and bool(self.value == other.value)
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.value))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.value!r})"
-
-
-class unmapped(BaseAnnotation):  # noqa: N801 - Prefect's name
-    """Give the same value to every call of a `map`, even if it could be iterated over."""
-
-    __slots__ = ()
-
-
-class allow_failure(BaseAnnotation):  # noqa: N801 - Prefect's name
-    """Start a task even though the future that it is given failed; it gets the exception."""
-
-    __slots__ = ()
-
-
-class quote(BaseAnnotation):  # noqa: N801 - Prefect's name
-    """Pass a value on as it is, without looking for futures in it."""
-
-    __slots__ = ()
-
-    def unquote(self) -> Any:
-        """Return the value."""
-        return self.value
-
-
-class opaque(BaseAnnotation):  # noqa: N801 - Prefect's name
-    """Wait for a future and pass its value on; look for futures in nothing else."""
-
-    __slots__ = ()
 
 
 def as_waited(wait_for: Any) -> tuple[Any, ...]:

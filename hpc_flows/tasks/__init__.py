@@ -5,7 +5,6 @@ from __future__ import annotations
 from hpc_flows.context import current
 from hpc_flows.engine.definition import Bound, Definition, P, R
 from hpc_flows.engine.drive import adrive, drive
-from hpc_flows.engine.mapping import spread
 from hpc_flows.engine.options import (
     check_callable,
     check_expiration,
@@ -260,6 +259,8 @@ class Task(Definition[P, R]):
         context = current()
         if context is not None and context.is_sketch:  # a picture shows where iterables come from
             wait_for = [*as_waited(wait_for), *args, *kwargs.values()]
+        from hpc_flows.engine.mapping import spread  # noqa: PLC0415 - jobs hardly ever map
+
         calls = spread(args, kwargs)
         if deferred:
             return TaskFutureList([self.apply_async(*call, wait_for) for call in calls])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
 from typing import Any
 
 import pytest
 
 from hpc_flows import flow, task
-from hpc_flows.exceptions import UpstreamTaskError
+from hpc_flows.exceptions import UnfinishedRun, UpstreamTaskError
+from hpc_flows.futures import TaskFuture
+from hpc_flows.runs import TaskRun
 from hpc_flows.states import Completed
 from hpc_flows.utilities.annotations import (
     BaseAnnotation,
@@ -76,3 +80,47 @@ def test_a_state_among_the_arguments_stands_for_its_value() -> None:
         return give(state), give.submit({"a": [state]}).result(), str(error)
 
     assert main() == (1, {"a": [1]}, "no")
+
+
+def test_the_future_of_a_run_that_has_ended_can_be_sent_elsewhere() -> None:
+    future = give.submit(5)
+    future.wait()
+    copy = pickle.loads(pickle.dumps(future))  # noqa: S301 - our own
+    assert (copy.result(), copy.task_run_id, copy.name) == (5, future.task_run_id, future.name)
+
+
+def test_a_future_that_has_not_ended_says_why_it_cannot_be_sent_elsewhere() -> None:
+    with pytest.raises(UnfinishedRun, match="Give it to the task as an argument"):
+        pickle.dumps(TaskFuture(TaskRun("work", "m:work")))
+
+
+def test_a_future_of_a_flow_that_has_ended_or_still_runs_can_be_an_argument() -> None:
+    held: list[Any] = []
+    submitted, go_on = threading.Event(), threading.Event()
+
+    @task
+    def wait() -> int:
+        assert go_on.wait(60)
+        return 2
+
+    @flow
+    def ended() -> None:
+        held.append(give.submit(1))
+
+    @flow
+    def running() -> None:
+        held.append(wait.submit())
+        submitted.set()
+
+    @flow
+    def main() -> Any:
+        later = give.submit(held[1])
+        go_on.set()
+        return give(held[0]), later.result(), give(held[1])
+
+    ended()
+    thread = threading.Thread(target=running)
+    thread.start()
+    assert submitted.wait(60)
+    assert main() == (1, 2, 2)
+    thread.join()
