@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
-    from typing import Any, Never
+    from typing import Any
 
     from hpc_flows.context import RootRun
 
@@ -63,12 +63,29 @@ class Heard:
         self.before: dict[int, Any] = {}
         self.came: int | None = None
 
-    def end(self, number: int, _: FrameType | None) -> Never:
-        """Raise TerminationSignal in the main thread."""
+    def end(self, number: int, _: FrameType | None) -> None:
+        """Raise TerminationSignal in the main thread; the second time, do not wait any more."""
         from hpc_flows.exceptions import TerminationSignal  # noqa: PLC0415 - loaded already
 
+        if self.came is not None:
+            pass_on(self)
+            return
         self.came = number
+        _came.append(number)
         raise TerminationSignal(number)
+
+
+#: Numbers of the signals that have come and have not been passed on.
+_came: list[int] = []
+
+
+def what_ended(error: BaseException) -> BaseException:
+    """Return TerminationSignal for the cancellation by which asyncio passes it on, else `error`."""
+    if not _came or type(error).__name__ != "CancelledError":
+        return error
+    from hpc_flows.exceptions import TerminationSignal  # noqa: PLC0415 - loaded already
+
+    return TerminationSignal(_came[-1])
 
 
 def hear_termination() -> Heard | None:
@@ -101,6 +118,7 @@ def pass_on(heard: Heard) -> None:
     for number, before in heard.before.items():
         _signal.signal(number, before)
     if heard.came is not None:
+        _came.clear()
         os.kill(os.getpid(), heard.came)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_flows.engine.cancelling import cancel_reason
+from hpc_flows.engine.cancelling import cancel_reason, what_ended
 from hpc_flows.engine.drive import Call, Sleep, Wait
 from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
@@ -201,6 +201,7 @@ def _tries_again(flow: Any, run: FlowRun, context: RunContext, state: State, ret
 
 def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -> Steps:
     """End a run that something other than its own code ended: cancel what it submitted."""
+    error = what_ended(error)
     if was_cancelled(error) or isinstance(error, Stopped):
         late = isinstance(error, Stopped)
         reason = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hpc_flows.engine.cancelling import cancel_reason
+from hpc_flows.engine.cancelling import cancel_reason, what_ended
 from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
 from hpc_flows.engine.hooks import hook_name, is_coroutine_function, run_hooks
 from hpc_flows.engine.retries import delay_before
@@ -233,6 +233,7 @@ def _failed(task: Any, error: BaseException) -> State:
 def record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
     """Record a run that is ended by something that is no failure of the task."""
     state: State
+    error = what_ended(error)
     if isinstance(error, Stopped):
         state = Cancelled("The time limit of an enclosing run was reached.")
     elif was_cancelled(error):

@@ -93,6 +93,51 @@ def test_a_driver_that_is_told_to_end_records_it_and_ends_by_the_signal(
     assert _states(home) == {"main": "Crashed", "slow": "Crashed", "after": "NotReady"}
 
 
+def test_a_second_signal_is_not_kept_waiting_by_a_hook(
+    home: Path, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = begin(
+        LOCAL.replace("print(state.name, flush=True)", "print(1, flush=True); slow.fn()")
+    )
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=_LONGEST)
+    assert process.returncode == -signal.SIGTERM
+    assert _states(home)["main"] == "Crashed"
+
+
+ASYNC = """
+    import asyncio
+    from hpc_flows import flow, task
+
+    @task
+    async def slow():
+        print("begun", flush=True)
+        await asyncio.sleep(300)
+
+    def hook(flow, run, state):
+        print(state.name, flush=True)
+
+    @flow(on_crashed=[hook], on_cancellation=[hook])
+    async def main():
+        await slow()
+
+    asyncio.run(main())
+"""
+
+
+def test_an_async_flow_that_is_told_to_end_has_crashed_too(
+    home: Path, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = begin(ASYNC)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=_LONGEST)
+    assert (process.returncode, said) == (-signal.SIGTERM, "Crashed\n")
+    assert _states(home) == {"main": "Crashed", "slow": "Crashed"}
+
+
 def test_under_nohup_a_hangup_is_nothing(
     home: Path, begin: Callable[..., subprocess.Popen[str]]
 ) -> None:
