@@ -80,7 +80,11 @@ class ShellProcess:
         self._trouble: BaseException | None = None
         self._output: list[str] = []
         self._last: deque[str] = deque(maxlen=_TAIL)
-        self._ended = threading.Event()
+        self._is_over = False
+        # A plain lock and no Event: an exception that another thread sends (a time limit does, or a
+        # cancel) could leave the lock inside of an Event locked for good.
+        self._gate = threading.Lock()
+        self._gate.acquire()
         self._when_ended: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._owner = os.getpid()
@@ -126,12 +130,18 @@ class ShellProcess:
     def wait(self) -> None:
         """Do as `wait_for_completion` does, and never return something to await."""
         try:
-            while not self._ended.wait(STEP):
-                continue
+            self.wait_at_most(None)
         except BaseException:
             self.terminate()
             raise
         self._check()
+
+    def wait_at_most(self, seconds: float | None) -> bool:
+        """Wait until the script has ended or the time is over; tell whether it has ended."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not self._is_over and (deadline is None or time.monotonic() < deadline):
+            self._gate.acquire(True, STEP)
+        return self._is_over
 
     async def await_for_completion(self) -> None:
         """Do as `wait_for_completion` does, and let others run meanwhile."""
@@ -159,10 +169,10 @@ class ShellProcess:
         """End the script and everything that it has started: SIGTERM, and SIGKILL 5 s later."""
         if os.getpid() != self._owner:
             return  # a forked child does not end what its parent has started
-        if not self._ended.is_set():
+        if not self._is_over:
             self._is_ended_by_us = True
             self._report(self._family.end())
-            self._ended.wait(1.0)
+            self.wait_at_most(1.0)
 
     def close(self) -> None:
         """End the script if it runs, and what it has left behind."""
@@ -200,7 +210,7 @@ class ShellProcess:
 
     def _call_at_end(self, call: Callable[[], None]) -> None:
         with self._lock:
-            if not self._ended.is_set():
+            if not self._is_over:
                 self._when_ended.append(call)
                 return
         call()
@@ -220,8 +230,9 @@ class ShellProcess:
         finally:
             self.script.close()
             with self._lock:
-                self._ended.set()
+                self._is_over = True
                 calls, self._when_ended = self._when_ended, []
+            self._gate.release()
             for call in calls:
                 call()
 

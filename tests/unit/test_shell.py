@@ -257,7 +257,7 @@ def test_what_a_triggered_command_printed_can_be_had_before_its_end(tmp_path: Pa
     with ShellOperation(["echo early", f"cat {tmp_path}/gate"]) as operation:
         process = operation.trigger()
         while not process.fetch_result():
-            process._ended.wait(0.01)
+            process.wait_at_most(0.01)
         assert process.fetch_result() == ["early"]
         (tmp_path / "gate").write_text("late\n")
         process.wait_for_completion()
@@ -267,7 +267,7 @@ def test_what_a_triggered_command_printed_can_be_had_before_its_end(tmp_path: Pa
 def test_a_triggered_command_is_never_held_up_by_a_full_pipe() -> None:
     with ShellOperation(["seq 100000", "seq 100000 >&2"], stream_output=False) as operation:
         process = operation.trigger()
-        process._ended.wait(60)
+        process.wait_at_most(60)
         assert process.return_code == 0
 
 
