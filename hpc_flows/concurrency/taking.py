@@ -16,6 +16,7 @@ from hpc_flows.concurrency.spending import SLACK, spend, spent
 from hpc_flows.exceptions import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencySlotAcquisitionError,
+    LeaseError,
 )
 from hpc_flows.leases import Lease, is_stale, pause_after
 
@@ -147,9 +148,14 @@ def taking(wanted: Wanted) -> Generator[float, None, list[Lease]]:
 
 
 def give_back(leases: list[Lease]) -> None:
-    """Give slots back."""
+    """Give slots back; what cannot be given back is logged, and ends by itself."""
     for lease in leases:
-        lease.release()
+        try:
+            lease.release()
+        except LeaseError as error:
+            from hpc_flows.concurrency.telling import tell  # noqa: PLC0415 - rare
+
+            tell("WARNING", str(error))
 
 
 def _taking_of(limit: Limit, wanted: Wanted, taken: list[Lease]) -> Generator[float, None, None]:
@@ -208,6 +214,8 @@ def _in_line(limit: Limit, wanted: Wanted, look: Any) -> Generator[float, None, 
         # It may be changed, or deleted, while we wait.
         while now is not None and now.active:
             _check_possible(now, wanted)
+            if gate is not None and not gate.is_held():  # the process was stopped for long
+                gate = None
             longest = look(now, first=gate is not None)
             if longest is not None and gate is None:
                 gate = Lease.try_acquire(now.gate, ttl=_GATE_TTL, note=wanted.note)

@@ -49,7 +49,10 @@ class TagSlots:
         self._pauses = 0
 
     def is_of_caller(self) -> bool:
-        """Tell whether the run that holds them runs in this thread, beneath the caller."""
+        """Tell whether the run that holds them runs in this thread, beneath the caller.
+
+        A thread of a pool runs others after it, which `end` tells apart.
+        """
         return self._thread == get_ident()
 
     def take(self) -> Generator[float, None, None]:
@@ -107,6 +110,11 @@ class TagSlots:
         give_back(self._leases)
         self._leases = []
 
+    def end(self) -> None:
+        """Give the slots back for good."""
+        self._thread = 0
+        self.release()
+
 
 def _in_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")
@@ -152,7 +160,7 @@ def held(
         inner.slots = (*context.slots, slots)
         return (yield from attempts(inner))
     finally:
-        slots.release()
+        slots.end()
 
 
 def _taken(task: Any, run: TaskRun, context: RunContext, slots: TagSlots) -> Steps:

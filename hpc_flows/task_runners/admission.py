@@ -1,8 +1,8 @@
-"""Calls that go to a cluster wait here for the slots of their tags' limits, not in the queue.
+"""Calls whose tags have limits wait here for their slots, before any runner gets them.
 
-A job that is sent before there is a slot for it would hold its cpus while it waits. So the flow's
-process takes the slots, sends the job, and keeps them until the job has taken them over; however
-the run ends, they are free then.
+A job that is sent before there is a slot for it would hold its cpus while it waits, and a thread
+would hold its place in the pool. So the flow's process takes the slots, gives the call to its
+runner, and keeps them until the run has taken them over; however the run ends, they are free then.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from _thread import allocate_lock, start_new_thread
 
 from hpc_flows.concurrency.taking import give_back, taking
 from hpc_flows.engine.slots import failed, limited, tell_waiting, wanted_for
-from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.exceptions import HpcFlowsError, text_of
 from hpc_flows.leases import end
+from hpc_flows.states import Crashed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,15 +40,19 @@ class Admission:
     def take(self, runner: TaskRunner, calls: Sequence[TaskCall]) -> None:
         """Give calls to a runner, each when it has the slots that its tags need."""
         free = []
-        with self._lock:
-            for call in calls:
-                names = tuple(limited(call.run, call.context.root.settings.home))
-                if names:
-                    self._queues.setdefault(names, _Queue(names)).calls.append((runner, call))
-                else:
-                    free.append(call)
+        known: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for call in calls:
+            tags = call.run.tags
+            if tags not in known:
+                known[tags] = tuple(limited(call.run, call.context.root.settings.home))
+            names = known[tags]
+            if not names:
+                free.append(call)
+                continue
+            with self._lock:
+                self._queues.setdefault(names, _Queue(names)).calls.append((runner, call))
         if free:
-            runner.submit(free)
+            _submit(runner, free)
         self._go_on()
 
     def _go_on(self, _: object = None) -> None:
@@ -73,8 +78,23 @@ class Admission:
                 runners: dict[int, TaskRunner] = {}
                 pause = min(pause, queue.advance(ready, runners, self._go_on))
                 for key, calls in ready.items():
-                    runners[key].submit(calls)
+                    try:
+                        _submit(runners[key], calls)
+                    except Exception as error:  # noqa: BLE001 - the other calls go on
+                        _end(calls, error)
             self._wake.acquire(True, pause)
+
+
+def _submit(runner: TaskRunner, calls: list[TaskCall]) -> None:
+    # Not before: until then the router cancels them, and runners know nothing of them.
+    for call in calls:
+        call.runner = runner
+    runner.submit(calls)
+
+
+def _end(calls: list[TaskCall], error: Exception) -> None:
+    for call in calls:
+        call.end(Crashed(f"The run could not be submitted: {text_of(error)}", data=error))
 
 
 class _Queue:

@@ -98,22 +98,19 @@ class Router:
 
     def _submit(self, task: Any, calls: Sequence[TaskCall]) -> None:
         runner = self._runner_for(task)
-        for call in calls:
-            call.runner = runner
-        if runner.places_resources:
+        limited = calls[0].run.tags and os.path.isdir(
+            f"{self._context.root.settings.home}/concurrency"
+        )
+        if runner.places_resources or limited:
             calls = _not_kept_yet(task, calls)
         if not calls:
             return
-        if calls[0].run.tags and self._limits_tags(runner):
+        if limited:
             self._admission_of().take(runner, calls)
-        else:
-            runner.submit(calls)
-
-    def _limits_tags(self, runner: TaskRunner) -> bool:
-        """Tell whether calls for a runner have to have the slots of their tags before they go."""
-        root = self._context.root
-        is_far = runner.places_resources and not root.in_job
-        return is_far and os.path.isdir(f"{root.settings.home}/concurrency")
+            return
+        for call in calls:
+            call.runner = runner
+        runner.submit(calls)
 
     def _admission_of(self) -> Any:
         with self._lock:

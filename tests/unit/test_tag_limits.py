@@ -82,6 +82,73 @@ def test_nested_runs_with_the_same_tag_neither_deadlock_nor_exceed_it() -> None:
     assert _held("tag:solver") == 0
 
 
+def test_runs_that_outlive_the_one_that_submitted_them_take_slots_of_their_own() -> None:
+    create_tag_limit("solver", 2)
+    gauge = Gauge()
+
+    @task(tags={"solver"})
+    def inner() -> None:
+        gauge.add(1)
+        time.sleep(0.02)
+        gauge.add(-1)
+
+    @task(tags={"solver"})
+    def outer() -> None:
+        for _ in range(6):
+            inner.submit()
+
+    @flow
+    def nested() -> None:
+        outer.submit().wait()
+
+    nested()
+    assert gauge.most == 2
+
+
+def test_runs_that_wait_for_slots_hold_no_thread() -> None:
+    create_tag_limit("solver", 1)
+
+    @task(tags={"solver"})
+    def solve() -> int:
+        time.sleep(0.002)
+        return threading.active_count()
+
+    @task
+    def other() -> str:
+        return "done"
+
+    @flow
+    def many() -> int:
+        futures = [solve.submit() for _ in range(60)]
+        assert other.submit().result() == "done"
+        return int(max(future.result() for future in futures))
+
+    before = threading.active_count()
+    assert many() - before < 10
+
+
+def test_a_flow_that_ends_early_cancels_runs_that_wait_for_slots() -> None:
+    create_tag_limit("solver", 1)
+    begun: list[int] = []
+
+    @task(tags={"solver"})
+    def solve(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.2)
+
+    @flow
+    def failing() -> None:
+        solve.map(range(5))
+        while not begun:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failing()
+    assert len(begun) == 1
+    assert _held("tag:solver") == 0
+
+
 def test_coroutine_tasks_take_slots_too() -> None:
     create_tag_limit("solver", 1)
     gauge = Gauge()
