@@ -267,8 +267,20 @@ class StoredResult(StoredValue):
                 raise MissingResult("The value was not kept.")
             self._value = self._store.load(self.reference, patience=self._patience)
             self._loaded = True
-            self._store = None
         return self._value
+
+    def handle(self) -> Any:
+        """Return a handle of the file; its `load` checks the signature as `get` does.
+
+        Raises:
+            MissingResult: the value is in the journal.
+        """
+        if self._store is None or "file" not in self.reference:
+            return super().handle()
+        from hpc_flows.results.handle import ResultHandle  # noqa: PLC0415 - for those who ask
+
+        path = os.path.join(self._store.run_dir, str(self.reference["file"]))
+        return ResultHandle(path, "pickle", self.get)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As its value: the store holds the run's key, which must not travel.

@@ -15,7 +15,15 @@ import pytest
 
 from hpc_flows import filesystems
 from hpc_flows.exceptions import SettingsError
-from hpc_flows.filesystems import LocalFileSystem, NullFileSystem, RemoteFileSystem
+from hpc_flows.filesystems import (
+    LocalFileSystem,
+    NullFileSystem,
+    ReadableDeploymentStorage,
+    ReadableFileSystem,
+    RemoteFileSystem,
+    WritableDeploymentStorage,
+    WritableFileSystem,
+)
 from hpc_flows.filesystems.ignore import IgnoreRules
 
 if TYPE_CHECKING:
@@ -204,6 +212,22 @@ def test_nothing_is_kept_nowhere() -> None:
     assert place.write_path("a", b"1") == "a"
     with pytest.raises(ValueError, match="keeps nothing"):
         place.read_path("a")
+
+
+def test_file_systems_say_what_they_can_do() -> None:
+    for kind in (LocalFileSystem, RemoteFileSystem):
+        assert issubclass(kind, WritableFileSystem)
+        assert issubclass(kind, WritableDeploymentStorage)
+        assert issubclass(kind, ReadableDeploymentStorage)
+    assert issubclass(NullFileSystem, ReadableFileSystem)
+    assert not issubclass(NullFileSystem, ReadableDeploymentStorage)
+
+    class Half(WritableFileSystem):
+        def read_path(self, path: str) -> bytes:
+            return b""
+
+    with pytest.raises(TypeError, match="write_path"):
+        Half()  # type: ignore[abstract]
 
 
 def test_saving_under_a_name_is_refused_until_there_are_blocks() -> None:

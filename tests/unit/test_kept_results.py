@@ -294,6 +294,23 @@ def test_a_stored_result_is_loaded_once_and_only_when_asked(
     assert stored.get() is first
 
 
+def test_a_stored_result_has_a_handle_that_checks_what_it_loads(
+    store: RunResults, run_dir: str
+) -> None:
+    stored = store.stored(store.keep("t", "x" * 5000))
+    for _ in range(2):  # before and after it was loaded
+        handle = stored.handle()
+        assert handle.load() == "x" * 5000
+        with pytest.raises(ResultError, match="only be read as a whole"):
+            handle[0]
+    late = store.stored(store.keep("u", "y" * 5000))
+    Path(late.handle().path).write_bytes(pickle.dumps("z" * 4992))
+    with pytest.raises(ResultError, match=r"damaged|bytes"):
+        late.handle().load()
+    with pytest.raises(MissingResult, match="in no file"):
+        store.stored(store.keep("small", 1)).handle()
+
+
 def test_a_stored_result_travels_as_its_value_and_without_the_key(store: RunResults) -> None:
     data = pickle.dumps(store.stored(store.keep("t", {"a": 1})))
     assert store.key not in data

@@ -27,11 +27,15 @@ from hypothesis import strategies as st
 from hpc_flows import serializers
 from hpc_flows.exceptions import ResultError, SettingsError
 from hpc_flows.serializers import (
+    CompressedJSONSerializer,
+    CompressedPickleSerializer,
     CompressedSerializer,
     JSONSerializer,
     PickleSerializer,
     Serializer,
     named,
+    prefect_json_object_decoder,
+    prefect_json_object_encoder,
     resolved,
     restored,
 )
@@ -310,6 +314,21 @@ def test_compressed_values_come_back_equal(name: str, value: object) -> None:
     serializer = CompressedSerializer(named(name.split("/")[1]), compressionlib="zlib")
     assert serializer.loads(serializer.dumps(value)) == value
     assert named(name).loads(named(name).dumps(value)) == value
+
+
+def test_compressed_serializers_name_the_one_inside() -> None:
+    assert type(named("compressed/pickle")) is CompressedPickleSerializer
+    assert CompressedPickleSerializer().serializer == PickleSerializer()
+    assert CompressedJSONSerializer(compressionlib="bz2").serializer == JSONSerializer()
+    assert CompressedSerializer({"type": "json"}).serializer == JSONSerializer()
+
+
+def test_the_functions_of_the_json_serializer_serve_other_libraries_too() -> None:
+    text = json.dumps({"at": uuid.UUID(int=7)}, default=prefect_json_object_encoder)
+    found = json.loads(text, object_hook=prefect_json_object_decoder)
+    assert found == {"at": uuid.UUID(int=7)}
+    unknown = {"__class__": "no_such.Thing", "data": {}}
+    assert prefect_json_object_decoder(unknown) == unknown
 
 
 def test_compressed_bytes_are_smaller_and_of_the_library_that_was_asked_for() -> None:
