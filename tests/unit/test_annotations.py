@@ -15,6 +15,8 @@ from hpc_flows.runs import TaskRun
 from hpc_flows.states import Completed
 from hpc_flows.utilities.annotations import (
     BaseAnnotation,
+    NotSet,
+    Quote,
     allow_failure,
     freeze,
     opaque,
@@ -124,3 +126,8 @@ def test_a_future_of_a_flow_that_has_ended_or_still_runs_can_be_an_argument() ->
     assert submitted.wait(60)
     assert main() == (1, 2, 2)
     thread.join()
+
+
+def test_prefects_other_names_are_there() -> None:
+    assert Quote is quote
+    assert isinstance(NotSet, type)
