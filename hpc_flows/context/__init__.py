@@ -488,7 +488,7 @@ class tags:  # noqa: N801 - Prefect's name
 def __getattr__(name: str) -> Any:
     # Prefect's names are loaded when they are first asked for: jobs never do.
     # Not `from hpc_flows.context import views`, which asks this function for `views`.
-    views: Any = __import__("hpc_flows.context.views", fromlist=["__all__"])
+    views: Any = __import__(f"{__name__}.views", fromlist=["__all__"])
     if name not in views.__all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

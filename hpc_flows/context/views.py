@@ -40,7 +40,13 @@ __all__ = [
     "should_persist_result",
 ]
 
-_CHECKED: dict[str, Any] = {"int": int, "str": str, "float": (int, float), "bool": bool, "bytes": bytes}
+_CHECKED: dict[str, Any] = {
+    "int": int,
+    "str": str,
+    "float": (int, float),
+    "bool": bool,
+    "bytes": bytes,
+}
 
 
 class ContextModel:

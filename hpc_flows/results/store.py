@@ -18,20 +18,20 @@ from hpc_flows.exceptions import (
     TransactionError,
 )
 from hpc_flows.locking.names import here, safe_name
-from hpc_flows.results.places import Folder, place_of
-from hpc_flows.results.record import (
-    ResultRecord,
-    ResultRecordMetadata,
-    file_pieces,
+from hpc_flows.results.data import (
     hashed,
     inside,
     missing_data,
+    only_to_files,
+    parts_of,
+    seal_of_file,
     sealed,
 )
+from hpc_flows.results.places import Folder, place_of
+from hpc_flows.results.record import ResultRecord, ResultRecordMetadata
 from hpc_flows.results.signature import data_hash, user_key
 from hpc_flows.runs import new_id
-from hpc_flows.serializers import Serializer, resolved
-from hpc_flows.serializers.pickle import PickleSerializer, dump_parts, join_parts, not_picklable
+from hpc_flows.serializers import resolved
 from hpc_flows.settings import get_settings
 
 TYPE_CHECKING = False
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from hpc_flows.results.places import Storage
+    from hpc_flows.serializers import Serializer
 
 #: Bytes of data up to which they lie inside of their record: most file systems of clusters count
 #: files, and give each at least this much.
@@ -293,11 +294,11 @@ class ResultStore:
         secret = user_key(get_settings().home)
         name = self._data_name(key, serializer)
         where = {"folder": str(self.place) if isinstance(self.place, Folder) else None}
-        if _only_to_files(serializer) and isinstance(self.place, Folder):
+        if only_to_files(serializer) and isinstance(self.place, Folder):
             path = self.place.prepare(name)
             serializer.dump(value, path)
-            return {**where, "file": name, **_seal_of_file(path, serializer, secret)}
-        parts = _parts(serializer, value)
+            return {**where, "file": name, **seal_of_file(path, serializer, secret)}
+        parts = parts_of(serializer, value)
         size = sum(memoryview(part).nbytes for part in parts)
         if size <= INSIDE and name == safe_name(key) + serializer.suffix:
             data = b"".join(parts)
@@ -459,34 +460,6 @@ def _wanted(definition: Any) -> dict[str, Any]:
     if definition.result_serializer is not None:
         changes["serializer"] = resolved(definition.result_serializer)
     return changes
-
-
-def _only_to_files(serializer: Serializer) -> bool:
-    """Tell whether a serializer writes files better than bytes: it has a `dump` of its own."""
-    own = type(serializer).dump is not Serializer.dump
-    return own and not isinstance(serializer, PickleSerializer)
-
-
-def _parts(serializer: Serializer, value: Any) -> list[bytes | memoryview]:
-    """Return a value as bytes; large arrays as they lie in memory."""
-    quick = type(serializer) is PickleSerializer and serializer.picklelib == "cloudpickle"
-    if not quick:
-        return [serializer.dumps(value)]
-    try:
-        return join_parts(dump_parts(value))
-    except Exception as error:
-        raise ResultError(not_picklable(value, error)) from error
-
-
-def _seal_of_file(path: str, serializer: Serializer, secret: bytes) -> dict[str, Any]:
-    """Return what tells a file again; without a hash where loading it can run no code.
-
-    To read a large HDF5 file once more costs as much as to write it, and slices of it could not be
-    loaded without reading all.
-    """
-    if serializer.type == "hdf5" and not getattr(serializer, "pickle_rest", False):
-        return {"size": os.stat(path).st_size, "hash": None}
-    return sealed(file_pieces(path), secret)
 
 
 def _not_written(key: str, place: object, error: OSError) -> str:

@@ -81,7 +81,7 @@ def test_a_flow_in_a_task_sees_itself() -> None:
     def around() -> str:
         return inner()
 
-    assert flow(lambda: around())() == "inner"
+    assert flow(around)() == "inner"
 
 
 def test_outside_of_runs_there_is_nothing() -> None:

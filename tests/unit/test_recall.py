@@ -1,4 +1,4 @@
-"""Tasks whose results are kept: found, computed once, expired, refreshed, in threads and processes."""
+"""Tasks whose results are kept: found, computed once, expired, refreshed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 
 from hpc_flows import flow, task
 from hpc_flows.cache_policies import DEFAULT, FILES, INPUTS, NO_CACHE, TASK_SOURCE
-from hpc_flows.context import TaskRunContext
 from hpc_flows.locking import MemoryLockManager
 from hpc_flows.results import ResultStore
 from hpc_flows.task_runners import ProcessPoolTaskRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from hpc_flows.context import TaskRunContext
 
 
 class Counted:

@@ -59,8 +59,7 @@ def test_hooks_run_at_the_end_of_the_block_in_order() -> None:
         with transaction():
             one()
             two()
-            before = list(trace.seen)
-        return before
+            return list(trace.seen)
 
     assert run() == []
     assert trace.seen == ["commit one", "commit two"]
