@@ -14,6 +14,7 @@ from job_doubles import until
 from test_job_run import Node
 
 from hpc_flows import flow
+from hpc_flows.context import current
 from hpc_flows.journal.reader import read_run
 from hpc_flows.task_runners import ProcessPoolTaskRunner
 
@@ -251,3 +252,17 @@ def test_a_worker_that_dies_leaves_its_output_in_the_run(home: Path) -> None:
     main()
     (left,) = (next((home / "runs").iterdir()) / "output").iterdir()
     assert left.read_text() == "last words\n"
+
+
+def test_a_task_runs_without_capture_where_there_is_no_room_for_it(home: Path) -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def main() -> str:
+        context = current()
+        assert context is not None
+        Path(context.root.run_dir, "output").write_text("in the way")
+        return str(capture_tasks.speaks.submit("w").result())
+
+    assert main() == "w"
+    (messages,) = _logged(home).values()
+    assert any(message.startswith("Output is not captured: ") for message in messages)
+    assert "w 1 print" in messages
