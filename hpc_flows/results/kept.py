@@ -276,7 +276,9 @@ class StoredResult(StoredValue):
             MissingResult: the value is in the journal.
         """
         if self._store is None or "file" not in self.reference:
-            return super().handle()
+            # What is kept for other runs too leaves only the way to it in the journal.
+            value = self.get()
+            return value.handle() if isinstance(value, StoredValue) else super().handle()
         from hpc_flows.results.handle import ResultHandle  # noqa: PLC0415 - for those who ask
 
         path = os.path.join(self._store.run_dir, str(self.reference["file"]))
