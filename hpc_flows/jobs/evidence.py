@@ -278,8 +278,14 @@ def _wants_history(facts: Facts, status: JobStatus, since: float) -> bool:
     if status.source == "history" or not facts.accounting:
         return False
     asked_since = facts.history_asked is not None and facts.history_asked >= since
-    late = facts.now > since + facts.patience.accounting
-    return not asked_since and not late
+    told = facts.history is not None and facts.history.phase is Phase.ENDED
+    if asked_since and told:
+        return False
+    longest = facts.patience.accounting
+    if asked_since:
+        # It answers, and its word of the end may be on its way; this is no reason to wait long.
+        longest = min(longest, _grace(facts, status) + SHORT_GRACE)
+    return facts.now <= since + longest
 
 
 def _cause(facts: Facts, status: JobStatus) -> tuple[str, str]:

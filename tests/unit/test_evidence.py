@@ -219,6 +219,17 @@ def test_accounting_that_stays_silent_does_not_hold_up_the_verdict_for_ever() ->
     assert ends_as(verdict) == (StateType.CRASHED, "WalltimeExceeded")
 
 
+def test_accounting_that_has_not_heard_of_the_end_is_asked_again_for_a_while() -> None:
+    """Who cancelled, and the memory used, it alone knows."""
+    killed = ended(Ending.CANCELLED, "CANCELLED")
+    running = status(Phase.RUNNING, source="history")
+    asked: dict[str, Any] = {"queue": killed, "history_asked": NOW, "history": running}
+    assert judge(facts(ended_since=NOW - 15, **asked)).decision is Decision.ASK_HISTORY
+    assert judge(facts(ended_since=NOW - 25, **asked)).cause == "CancelledByScheduler"
+    heard = {**asked, "history": ended(Ending.CANCELLED, "CANCELLED", source="history")}
+    assert judge(facts(ended_since=NOW - 15, **heard)).cause == "CancelledByScheduler"
+
+
 def test_what_slurm_wrote_into_the_output_tells_memory_from_a_plain_kill() -> None:
     failed = ended(Ending.FAILED, "FAILED", signal=9, source="history")
     tail = "slurmstepd: error: StepId=1.batch exceeded memory limit (3 > 1), being killed"
