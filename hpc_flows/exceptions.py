@@ -14,8 +14,8 @@
     │   ├── SignatureMismatchError
     │   ├── InvalidNameError (ValueError)
     │   ├── ReservedArgumentError     a task uses a name that `submit` and `map` need
-    │   ├── MappingLengthMismatch
-    │   └── MappingMissingIterable
+    │   ├── MappingLengthMismatch, MappingMissingIterable
+    │   └── OptionValueError (ValueError)  an option's value is beyond what is possible
     ├── JournalError                  the journal of a run cannot be written or read
     │   └── JournalTaken              another process writes under that name already
     ├── UnknownRun                    no run of that id or name
@@ -55,7 +55,7 @@
     │   ├── SubmissionThrottled       not now: a limit of the site is reached
     │   └── SubmissionInDoubt         perhaps: look the token up before submitting again
     └── RunError                      how a run ended, raised by `result()`
-        ├── UnfinishedRun
+        ├── UnfinishedRun, CycleOfWaits (RuntimeError)  it has not ended; it never would
         │   └── PausedRun
         ├── FailedRun
         │   ├── TaskRunTimeoutError (TimeoutError)
