@@ -10,6 +10,7 @@ import pytest
 from hpc_flows import flow, task
 from hpc_flows.context import current
 from hpc_flows.exceptions import CancelledRun, InvalidNameError, UnfinishedRun
+from hpc_flows.flow_engine import run_flow, run_flow_async, run_flow_sync
 from hpc_flows.states import Cancelled, Cancelling, Completed, Paused, State, StateType
 
 
@@ -207,3 +208,20 @@ def test_an_error_of_many_lines_is_told_by_its_first_and_then_in_full(
     told, *trace = record.getMessage().splitlines()
     assert told.endswith("ValueError: first …")
     assert trace[-1] == "second"
+
+
+def test_a_flow_can_be_run_with_parameters_by_name() -> None:
+    @flow
+    def add(x: int, *more: int, y: int = 1) -> int:
+        return x + y + sum(more)
+
+    @flow
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return x
+
+    assert run_flow(add, {"x": 1}) == 2
+    assert run_flow_sync(add, {"x": 1, "more": (2, 3), "y": 4}) == 10
+    assert run_flow(add, {"x": 1}, return_type="state").result() == 2
+    assert asyncio.run(run_flow_async(later, {"x": 5})) == 5
+    assert asyncio.run(run_flow_async(later, {"x": 5}, return_type="state")).is_completed()
