@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpc_flows.artifacts.store import of_run
+from hpc_flows.artifacts.store import collect
 from hpc_flows.cli.artifact import print_artifacts
 from hpc_flows.cli.command import Command, json_option
 from hpc_flows.cli.job_table import job_rows
@@ -66,10 +66,14 @@ def show(run: str, follow: bool, as_json: bool) -> None:  # noqa: FBT001 - click
     follower = Follower(folder)
     follower.catch_up()
     if as_json:
-        print_json({"summary": summarise(folder).to_dict(), **follower.view.to_dict()})
+        artifacts = [
+            each.to_dict() for each in collect(get_settings().home, follower.view.artifacts)
+        ]
+        about = summarise(folder).to_dict()
+        print_json({"summary": about, **follower.view.to_dict(), "artifacts": artifacts})
         return
     print_run(follower.view, summarise(folder), console())
-    _print_artifacts(folder)
+    _print_artifacts(follower.view)
 
 
 def print_run(view: RunView, about: RunSummary, where: Console) -> None:
@@ -86,9 +90,9 @@ def print_run(view: RunView, about: RunSummary, where: Console) -> None:
     _print_failures(view, about)
 
 
-def _print_artifacts(folder: str) -> None:
+def _print_artifacts(view: RunView) -> None:
     """Print what the run has left to look at."""
-    found = of_run(get_settings().home, folder)
+    found = collect(get_settings().home, view.artifacts)
     if found:
         _heading("Artifacts")
         print_artifacts(found[-_ARTIFACTS:])

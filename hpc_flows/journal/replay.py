@@ -39,7 +39,8 @@ __all__ = [
 
 _View = TypeVar("_View", bound=StatefulView)
 
-#: Log records, and users' own events, that a view keeps when it is not told otherwise.
+#: Log records, users' own events, and events about artifacts, that a view keeps of each if it is
+#: not told otherwise.
 LOG_LIMIT = 1000
 
 
@@ -47,8 +48,8 @@ class RunView:
     """A run, as far as its events are known.
 
     Args:
-        log_limit: how many log records, and how many of users' own events, to keep, the newest
-            ones; None keeps all.
+        log_limit: how many log records, how many of users' own events and how many about
+            artifacts to keep, the newest ones; None keeps all.
 
     Attributes:
         run_id: id of the root flow run, or an empty text before the first event.
@@ -71,6 +72,7 @@ class RunView:
         self.refused = 0
         self._logs = _Newest(log_limit)
         self._events = _Newest(log_limit)
+        self._artifacts = _Newest(log_limit)
         self._numbers: dict[str, NumberSet] = {}
         self._cancellations: list[Event] = []
         self._handlers: dict[str, Callable[[Event], None]] = {
@@ -79,6 +81,7 @@ class RunView:
             "state": self._state,
             "log": self._logs.add,
             "event": self._events.add,
+            "artifact": self._artifacts.add,
             "job-intent": self._job_intent,
             "job-submitted": self._job_submitted,
             "job-refused": lambda event: self._job(event).refuse(event),
@@ -100,6 +103,11 @@ class RunView:
     def events(self) -> list[Event]:
         """The newest of the users' own events, in order."""
         return self._events.sorted()
+
+    @property
+    def artifacts(self) -> list[Event]:
+        """The newest events about artifacts, in order; `artifacts.store.collect` joins them."""
+        return self._artifacts.sorted()
 
     def apply(self, event: Event) -> bool:
         """Take one event; tell whether it was new."""

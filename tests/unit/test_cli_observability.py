@@ -91,6 +91,8 @@ def test_artifacts_are_listed_and_shown(said: Said) -> None:
     assert "12 % so far" in listed
     assert len(json.loads(said("artifact", "ls", "--json"))) == 3
     assert len(json.loads(said("artifact", "ls", "--run", "the-run", "--json"))) == 4
+    assert len(json.loads(said("runs", "show", "the-run", "--json"))["artifacts"]) == 4
+    assert "all of it" in said("runs", "show", "the-run")
     assert "# Heading" in said("artifact", "inspect", "report")
     assert "12.5 %" in said("artifact", "inspect", "done")
     table = said("artifact", "inspect", "table").splitlines()[-3:]
