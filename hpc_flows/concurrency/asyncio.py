@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.concurrency import sync
@@ -35,10 +36,20 @@ class concurrency(sync.concurrency):  # noqa: N801 - Prefect's name, and reads a
     The arguments and errors are those of `hpc_flows.concurrency.sync.concurrency`.
     """
 
+    def __call__(self, function: Any) -> Any:
+        """Hold the slots for each call of a coroutine function."""
+
+        @functools.wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            async with self._once_more():
+                return await function(*args, **kwargs)
+
+        return call
+
     async def __aenter__(self) -> None:
         stop = _TaskStop()
         watch = Watch(stop if self._raises else None)
-        wanted = Wanted(self._names, on_lost=watch.told, **self._options)
+        wanted = Wanted(self._names, on_lost=watch.told, note=who(self._holder), **self._options)
         self._held: list[tuple[list[Lease], Watch, _TaskStop]] = getattr(self, "_held", [])
         self._held.append((await _slept(taking(wanted)), watch, stop))
 

@@ -15,11 +15,14 @@ from hpc_flows.exceptions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from types import TracebackType
-    from typing import Any
+    from typing import Any, ParamSpec, Self, TypeVar
 
     from hpc_flows.leases import Lease
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 __all__ = [
     "AcquireConcurrencySlotTimeoutError",
@@ -30,7 +33,9 @@ __all__ = [
 
 
 class concurrency:  # noqa: N801 - Prefect's name, and reads as a statement
-    """Hold slots of concurrency limits for the length of a `with` block.
+    """Hold slots of concurrency limits for the length of a `with` block, or of a function.
+
+    `@concurrency("comsol")` above a function holds them for each of its calls.
 
     It holds over all processes of this user on this machine and over all jobs of the cluster,
     without a server: see docs/how-to/limit-concurrency.md.
@@ -71,17 +76,17 @@ class concurrency:  # noqa: N801 - Prefect's name, and reads as a statement
             "max_retries": max_retries,
             "ttl": lease_duration,
             "strict": strict,
-            "note": who(holder),
         }
         self._names = names
         raises = raise_on_lease_renewal_failure
         self._raises = strict if raises is None else raises
+        self._holder = holder
         self._entered: list[tuple[list[Lease], Watch, ThreadStop]] = []
 
     def __enter__(self) -> None:
         stop = ThreadStop()
         watch = Watch(stop if self._raises else None)
-        wanted = Wanted(self._names, on_lost=watch.told, **self._options)
+        wanted = Wanted(self._names, on_lost=watch.told, note=who(self._holder), **self._options)
         self._entered.append((slept(taking(wanted)), watch, stop))
 
     def __exit__(
@@ -96,6 +101,23 @@ class concurrency:  # noqa: N801 - Prefect's name, and reads as a statement
         give_back(leases)
         if lost and (error is None or isinstance(error, SlotLost)):
             raise SlotLost(f"{lost}.") from None
+
+    def _once_more(self) -> Self:
+        """Return another of the same arguments: calls of a function may overlap."""
+        other = type(self)(self._names, holder=self._holder)
+        other._options, other._raises = self._options, self._raises  # noqa: SLF001 - its own kind
+        return other
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Hold the slots for each call of a function."""
+        import functools  # noqa: PLC0415 - the job side may need only the block
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self._once_more():
+                return function(*args, **kwargs)
+
+        return call
 
 
 def rate_limit(

@@ -49,3 +49,13 @@ def licensed(number: int, folder: str) -> int:
 def killed(folder: str) -> None:
     _at_work(folder, "killed")
     os.kill(os.getpid(), 9)
+
+
+@task(resources=SMALL, tags={"solver"})
+def patient(folder: str) -> None:
+    """Be at work until somebody says that it is enough."""
+    with open(os.path.join(folder, "log"), "ab", buffering=0) as log:
+        log.write(b"+ patient\n")
+    deadline = time.monotonic() + 100
+    while not os.path.exists(os.path.join(folder, "enough")) and time.monotonic() < deadline:
+        time.sleep(0.02)

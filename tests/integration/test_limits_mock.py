@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +16,7 @@ from hpc_flows.concurrency.limits import create_limit, create_tag_limit, get_lim
 from hpc_flows.journal.reader import read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from hpc_flows.journal.event import Event
 
@@ -82,6 +83,37 @@ def test_a_job_that_is_killed_frees_its_slot_for_the_next(tmp_path: Path) -> Non
 
     assert two() == ("CRASHED", 2)
     assert get_limit("tag:solver").held_slots() == []
+
+
+def test_a_job_keeps_its_slot_when_its_driver_is_killed(tmp_path: Path) -> None:
+    create_tag_limit("solver", 1)
+    program = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from hpc_flows import flow\n"
+        "from limit_flows import patient\n"
+        "@flow\n"
+        f"def one(): patient({str(tmp_path)!r})\n"
+        "one()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as driver:
+        try:
+            _wait((tmp_path / "log").exists)
+        finally:
+            driver.kill()
+            driver.wait(60)
+    (holder,) = get_limit("tag:solver").holders()
+    assert holder.pid != driver.pid
+    assert holder.job
+    (tmp_path / "enough").touch()
+    _wait(lambda: get_limit("tag:solver").held_slots() == [])
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_tasks_whose_tags_have_no_limit_go_together(home: Path, tmp_path: Path) -> None:

@@ -120,6 +120,22 @@ def test_slots_are_held_for_the_block_and_given_back_after_it() -> None:
     assert _held("a") == 0
 
 
+def test_slots_are_held_for_each_call_of_a_decorated_function() -> None:
+    create_limit("a", 2)
+
+    @concurrency("a", occupy=2)
+    def held(word: str) -> str:
+        return f"{word} {_held('a')}"
+
+    @aio.concurrency("a")
+    async def awaited(word: str) -> str:
+        return f"{word} {_held('a')}"
+
+    assert [held("both"), held("again")] == ["both 2", "again 2"]
+    assert asyncio.run(awaited("one")) == "one 1"
+    assert held.__name__ == "held"
+
+
 def test_slots_of_several_limits_are_held_together() -> None:
     create_limit("a", 1)
     create_limit("b", 2)
