@@ -126,7 +126,8 @@ def prefect_json_object_decoder(found: dict[str, Any]) -> Any:
         class_ = imported(name) if "." in name else None
     except (ImportError, AttributeError):
         return found
-    return found if class_ is None else _rebuilt(class_, found["data"])
+    # A function would be called by pydantic: only classes come from a file.
+    return _rebuilt(class_, found["data"]) if isinstance(class_, type) else found
 
 
 def _exception(name: str, message: str) -> BaseException:
@@ -140,17 +141,21 @@ def _exception(name: str, message: str) -> BaseException:
     return class_(message)
 
 
-def _rebuilt(class_: Any, data: Any) -> Any:
-    if getattr(class_, "__module__", "").partition(".")[0] == "numpy":
+def _rebuilt(class_: type[Any], data: Any) -> Any:
+    if any((base.__module__, base.__name__) == ("numpy", "generic") for base in class_.__mro__):
         return class_(data)
-    if isinstance(class_, type) and issubclass(class_, bytes | bytearray):
+    if issubclass(class_, bytes | bytearray):
         return class_(bytes.fromhex(data["hex"]) if isinstance(data, dict) else data.encode())
     # 60 ms to import: only for values that need it.
     from pydantic import TypeAdapter  # noqa: PLC0415
 
-    adapter: TypeAdapter[Any] = TypeAdapter(class_)
-    return adapter.validate_python(data)
+    if class_ not in _ADAPTERS:
+        _ADAPTERS[class_] = TypeAdapter(class_)
+    return _ADAPTERS[class_].validate_python(data)
 
+
+#: What pydantic makes classes' values with: building one takes longer than using it.
+_ADAPTERS: dict[type[Any], Any] = {}
 
 #: How values come back that JSON itself would have changed without a word.
 _OWN: dict[str, Any] = {

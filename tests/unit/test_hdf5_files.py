@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from typing import TYPE_CHECKING
 
 import h5py
@@ -129,6 +130,27 @@ def test_a_full_disk_is_an_error_of_the_disk_and_leaves_nothing(tmp_path: Path) 
     )
     assert done.stdout == f"27 {tmp_path}/x.h5\n" * 2, done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_a_writer_that_is_killed_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "value.h5"
+    PLAIN.dump([1], str(path))
+    code = f"""
+        import numpy as np
+        from hpc_flows.serializers import HDF5Serializer
+        value = np.random.default_rng(1).random(20_000_000)
+        print("ready", flush=True)
+        HDF5Serializer(compression=None).dump({{"x": value, "y": value, "z": value}}, {str(path)!r})
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        while writer.poll() is None and len(os.listdir(tmp_path)) < 2:
+            time.sleep(0.001)
+        writer.kill()
+    assert PLAIN.load(str(path)) == [1] or writer.returncode == 0
 
 
 def test_files_are_read_and_written_where_locks_do_not_work(tmp_path: Path) -> None:

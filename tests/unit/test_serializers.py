@@ -221,6 +221,13 @@ def test_json_brings_back_exceptions_but_never_calls_what_is_none() -> None:
             serializer.loads(json.dumps({"__exc_type__": name, "message": "x"}).encode())
 
 
+def test_json_calls_no_function_that_a_text_names(tmp_path: Path) -> None:
+    for name in ("os.makedirs", "subprocess.getoutput", "numpy.save", "pathlib.Path.touch"):
+        said = {"__class__": name, "data": [str(tmp_path / "made")]}
+        assert JSONSerializer().loads(json.dumps(said).encode()) == said
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize("value", [np.arange(3), threading.Lock(), [1, (2, threading.Lock())]])
 def test_json_refuses_what_it_cannot_bring_back(value: object) -> None:
     with pytest.raises(ResultError, match="HDF5Serializer for arrays"):
