@@ -14,7 +14,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from hpc_flows.context import current
-from hpc_flows.exceptions import EventError, EventTooLarge
+from hpc_flows.exceptions import EventError, EventTooLarge, JournalError
 from hpc_flows.journal.event import encode
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import adopt_journal
@@ -175,6 +175,7 @@ def emit_event(
     Raises:
         EventError: something breaks a limit.
         EventTooLarge: it has more than 1,500,000 bytes.
+        JournalError: it cannot be written.
     """
     made = Event(event, resource, occurred=occurred, related=related or (), payload=payload, id=id)
     if follows is not None and abs(made.occurred - follows.occurred) < _TIGHT:
@@ -221,7 +222,14 @@ def _outside(home: str) -> JournalWriter:
     key = (home, os.getpid())  # a forked child needs one of its own
     if key not in _outside_writers:
         folder = os.path.join(home, OUTSIDE)
-        os.makedirs(os.path.join(folder, "journal"), mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(os.path.join(folder, "journal"), mode=0o700, exist_ok=True)
+        except OSError as error:
+            msg = (
+                f"What happens outside of runs cannot be kept: {folder}: {error.strerror}. Set "
+                f"HPC_FLOWS_HOME to a folder that you may write."
+            )
+            raise JournalError(msg) from error
         name = f"{os.uname().nodename[:100]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         writer = JournalWriter(folder, OUTSIDE, name, background=False)
         _outside_writers[key] = writer

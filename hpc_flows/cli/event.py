@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hpc_flows.journal.event import Event
 
 #: Events that are listed when nobody says how many, and runs that are looked into.
-_LISTED, _RUNS = 20, 100
+_LISTED, _RUNS = 20, 30
 
 #: Seconds between two looks while following.
 _PAUSE = 0.5

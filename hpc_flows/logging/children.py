@@ -6,6 +6,7 @@ be told from the others' output. Children can: each is given a file of its own t
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import tempfile
@@ -117,7 +118,9 @@ def _watch_subprocesses() -> None:
     """
     if subprocess.Popen.__init__ is _begin:
         return
-    _originals.append(subprocess.Popen.__init__)
+    original: Any = subprocess.Popen.__init__
+    _originals.append(original)
+    functools.update_wrapper(_begin, original)  # its signature, for those who look
     subprocess.Popen.__init__ = _begin  # type: ignore[method-assign]
 
 

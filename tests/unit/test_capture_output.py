@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import subprocess
 import time
@@ -80,6 +81,16 @@ def test_subprocesses_of_asyncio_are_taken(home: Path) -> None:
 
     asyncio.run(main())
     assert [r["message"] for r in _records(home)] == ["async"]
+
+
+def test_popen_looks_as_before() -> None:
+    @flow
+    def main() -> None:
+        with capture_output():
+            subprocess.run([ECHO, "x"], check=True)
+
+    main()
+    assert "stdout" in inspect.signature(subprocess.Popen).parameters
 
 
 def test_before_and_after_the_block_nothing_is_taken(

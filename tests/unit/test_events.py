@@ -11,7 +11,7 @@ import pytest
 
 from hpc_flows import flow, tags, task
 from hpc_flows.events import Event, RelatedResource, Resource, emit_event
-from hpc_flows.exceptions import EventError, EventTooLarge
+from hpc_flows.exceptions import EventError, EventTooLarge, JournalError
 from hpc_flows.journal.event import Event as Line
 from hpc_flows.journal.reader import read_run
 from hpc_flows.journal.replay import replay
@@ -61,6 +61,12 @@ def test_outside_of_runs_it_is_kept_in_a_journal_of_the_users(home: Path) -> Non
     came, left = _emitted(home / "outside")
     assert (came["name"], came["id"]) == ("somebody.came", str(one.id))
     assert left["tags"] == ["evening"]
+
+
+def test_a_home_that_cannot_be_written_is_named(home: Path) -> None:
+    home.write_text("in the way")
+    with pytest.raises(JournalError, match="HPC_FLOWS_HOME"):
+        emit_event("somebody.came", SAMPLE)
 
 
 def test_a_forked_child_writes_a_journal_of_its_own(home: Path) -> None:
