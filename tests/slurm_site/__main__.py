@@ -29,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="slurm_site", description=__doc__)
     parser.add_argument("what", choices=[*_SUITES, "serve", *_ASKED])
     parser.add_argument("folder", type=Path, help="where the site stands")
-    parser.add_argument("name", nargs="?", default="", help="a daemon, such as c1, or a site to open")
+    parser.add_argument(
+        "name", nargs="?", default="", help="a daemon, such as c1, or a site to open"
+    )
     parser.add_argument("--port-base", type=int, default=17600)
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
