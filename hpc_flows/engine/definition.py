@@ -103,10 +103,12 @@ class Definition(Generic[P, R]):
         Raises:
             ParameterError: an option is wrong, or not known.
         """
-        fn, self._method = unwrapped(fn)
+        fn, method = unwrapped(fn)
         check_function(self.kind, fn)
+        is_definition = isinstance(fn, Definition)  # a task made of a flow, say
+        take_after(self, fn, attributes=not is_definition)
         self.fn = fn
-        take_after(self, fn)
+        self._method = method
         self.name: str = options.get("name") or self._name_of(fn)
         owner = self._owner
         known = (*COMMON_OPTIONS, *self.own_options, *self.hook_names)
@@ -124,7 +126,8 @@ class Definition(Generic[P, R]):
         self._take_result_options(owner, options)
         for name in self.hook_names:
             setattr(self, f"{name}_hooks", check_hooks(owner, name, options.get(name)))
-        flags = function_flags(fn)
+        inner: Any = fn
+        flags = function_flags(inner.fn if is_definition else fn)
         self.isasync = bool(flags & (_COROUTINE | _ASYNC_GENERATOR))
         self.isgenerator = bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
 

@@ -187,8 +187,8 @@ def check_timeout(owner: str, seconds: Any) -> float | None:
     raise ParameterError(msg)
 
 
-def take_after(wrapper: Any, fn: Any) -> None:
-    """Give a flow or task the name, text and attributes of its function.
+def take_after(wrapper: Any, fn: Any, *, attributes: bool = True) -> None:
+    """Give a flow or task the name and text of its function, and the attributes that users set.
 
     As `functools.update_wrapper` does; the functools module brings six others, which every job
     would pay for.
@@ -196,7 +196,8 @@ def take_after(wrapper: Any, fn: Any) -> None:
     for name in _TAKEN:
         if hasattr(fn, name):
             setattr(wrapper, name, getattr(fn, name))
-    wrapper.__dict__.update(getattr(fn, "__dict__", {}))
+    if attributes:
+        wrapper.__dict__.update(getattr(fn, "__dict__", {}))
     wrapper.__wrapped__ = fn
 
 

@@ -119,3 +119,25 @@ def test_a_run_that_was_cancelled_before_it_begins_does_not_begin() -> None:
 
     assert main() == "Cancelled"
     assert not begun
+
+
+def test_a_task_made_of_a_flow_runs_the_flow() -> None:
+    ran = []
+
+    @flow(name="the-flow", on_completion=[lambda _flow, run, _state: ran.append(run.flow_name)])
+    def whole(x: int) -> int:
+        return x + 1
+
+    @flow
+    async def awhole(x: int) -> int:
+        return x + 2
+
+    @flow
+    def main() -> Any:
+        made: Any = task(name="as-task", retries=1)(whole)
+        amade: Any = task(awhole)
+        assert (made.name, made.retries, made.fn, amade.isasync) == ("as-task", 1, whole, True)
+        return made(1), made.submit(2).result(), amade.submit(3).result()
+
+    assert main() == (2, 3, 5)
+    assert ran == ["the-flow", "the-flow"]
