@@ -24,7 +24,7 @@ from hpc_flows.cache_policies.policies import (
     Inputs,
     RunId,
     TaskSource,
-    _None,
+    _None,  # noqa: F401 - Prefect's users test for it
     policy_of,
     source_of,
     task_input_hash,
@@ -48,7 +48,6 @@ __all__ = [
     "Inputs",
     "RunId",
     "TaskSource",
-    "_None",
     "hash_objects",
     "policy_of",
     "source_of",

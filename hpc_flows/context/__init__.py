@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ClassVar, Literal, Protocol
 
+    from hpc_flows.context.views import (
+        ContextModel,
+        EngineContext,
+        FlowRunContext,
+        RunContextView,
+        SettingsContext,
+        TagsContext,
+        TaskRunContext,
+        get_run_context,
+        get_settings_context,
+        hydrated_context,
+        serialize_context,
+    )
     from hpc_flows.futures import TaskFuture
     from hpc_flows.journal.writer import JournalWriter
     from hpc_flows.results.kept import RunResults
@@ -53,6 +66,22 @@ if TYPE_CHECKING:
         def resume(self) -> None:
             """Take the place again."""
 
+
+#: What users import from here; the rest is the engine's.
+__all__ = [
+    "ContextModel",
+    "EngineContext",
+    "FlowRunContext",
+    "RunContextView",
+    "SettingsContext",
+    "TagsContext",
+    "TaskRunContext",
+    "get_run_context",
+    "get_settings_context",
+    "hydrated_context",
+    "serialize_context",
+    "tags",
+]
 
 #: Characters, or items, of a parameter that the journal shows.
 _PREVIEW = 200

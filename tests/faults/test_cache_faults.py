@@ -10,7 +10,8 @@ import pytest
 from cache_drivers import Driver, wait_for
 
 from hpc_flows import flow, task
-from hpc_flows.results import ResultStore, store
+from hpc_flows.exceptions import ResultError
+from hpc_flows.results import ResultStore
 from hpc_flows.serializers import base
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def test_a_write_that_is_cut_short_leaves_the_old_result(
     one.write("old", "key")
     before = (kept / "key").read_bytes()
     monkeypatch.setattr(base, "write_file", full)
-    with pytest.raises(store.ResultError, match="Free space there"):
+    with pytest.raises(ResultError, match="Free space there"):
         one.write("new", "key")
     assert (kept / "key").read_bytes() == before
     assert one.read("key").result == "old"
@@ -213,5 +214,5 @@ def test_a_key_that_others_can_read_is_refused(home: Path) -> None:
     path = home / "key"
     path.write_bytes(bytes(32))
     path.chmod(0o644)
-    with pytest.raises(store.ResultError, match="chmod 600"):
+    with pytest.raises(ResultError, match="chmod 600"):
         ResultStore().write(1, "key")

@@ -8,11 +8,13 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import hashlib
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -30,13 +32,21 @@ from hpc_flows.cache_policies import (
     NO_CACHE,
     NONE,
     RUN_ID,
+    STABLE_TRANSFORMS,
     TASK_SOURCE,
+    CacheKeyFnPolicy,
     CachePolicy,
     CompoundCachePolicy,
+    Files,
+    FlowParameters,
     Inputs,
+    RunId,
     TaskSource,
     files,
     hash_objects,
+    policy_of,
+    source_of,
+    stable_hash,
     task_input_hash,
 )
 from hpc_flows.exceptions import HashError, ParameterError
@@ -244,6 +254,47 @@ def test_the_hash_of_inputs_depends_on_the_task_and_its_code() -> None:
     assert len(set(keys)) == 3
 
 
+def test_the_classes_behind_the_names() -> None:
+    made = CachePolicy.from_cache_key_fn(lambda *_: "k")
+    assert isinstance(made, CacheKeyFnPolicy)
+    assert isinstance(RUN_ID, RunId)
+    assert isinstance(FLOW_PARAMETERS, FlowParameters)
+    assert isinstance(FILES, Files)
+
+
+def test_inputs_can_be_changed_before_they_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STABLE_TRANSFORMS, Plain, lambda value: value.name)
+    one, two = Plain(name="same", noise=1), Plain(name="same", noise=2)
+    assert key_of(INPUTS, x=one) == key_of(INPUTS, x=two)
+
+
+def test_the_policy_of_a_task_follows_its_options() -> None:
+    def fn() -> None:
+        return
+
+    assert task(fn).cache_policy == DEFAULT
+    assert task(cache_policy=TASK_SOURCE)(fn).cache_policy is TASK_SOURCE
+    assert task(cache_policy=INPUTS, persist_result=False)(fn).cache_policy == NO_CACHE
+    assert task(result_storage_key="key")(fn).cache_policy is None
+    both = task(cache_policy=INPUTS, cache_key_fn=lambda *_: "k")(fn)
+    assert isinstance(both.cache_policy, CacheKeyFnPolicy)
+    assert policy_of(both, {"cache_policy": INPUTS}) == both.cache_policy
+
+
+def test_code_without_source_has_a_key() -> None:
+    space: dict[str, Any] = {}
+    exec("def one(): return 1\ndef two(): return 2", space)  # noqa: S102 - what is tested
+    one, two = (source_of(SimpleNamespace(fn=space[name])) for name in ("one", "two"))
+    assert one != two
+    assert one == source_of(SimpleNamespace(fn=space["one"]))
+
+
+def test_texts_and_bytes_have_a_hash_with_the_algorithm_that_is_wanted() -> None:
+    assert stable_hash("a", b"b") == stable_hash("ab")
+    assert stable_hash("a", hash_algo=hashlib.sha256) == hashlib.sha256(b"a").hexdigest()
+    assert len(str(hash_objects(1, hash_algo=hashlib.sha256))) == 64
+
+
 # FILES --------------------------------------------------------------------------------------------
 
 
@@ -301,8 +352,8 @@ def test_a_file_that_was_written_just_now_is_read_each_time(data: Path, reads: l
 def test_a_file_that_has_not_changed_for_long_is_read_once(
     data: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = files.time.time()
-    monkeypatch.setattr(files.time, "time", lambda: now + 3600)
+    later = time.time() + 3600
+    monkeypatch.setattr("hpc_flows.cache_policies.files.time.time", lambda: later)
     first = key_of(FILES, path=data)
     assert key_of(FILES, path=data) == first
     assert len(reads) == 1
@@ -314,8 +365,8 @@ def test_a_file_that_has_not_changed_for_long_is_read_once(
 def test_a_memory_that_was_cut_is_made_anew(
     data: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = files.time.time()
-    monkeypatch.setattr(files.time, "time", lambda: now + 3600)
+    later = time.time() + 3600
+    monkeypatch.setattr("hpc_flows.cache_policies.files.time.time", lambda: later)
     first = key_of(FILES, path=data)
     (memory,) = home.glob("hashes/*/*.json")
     memory.write_text(memory.read_text()[:20])

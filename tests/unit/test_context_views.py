@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,23 +26,24 @@ from hpc_flows.settings import get_settings
 
 
 class Example(ContextModel):
-    __var__: ContextVar[Example] = ContextVar("example")
+    __var__: ClassVar[ContextVar[Any]] = ContextVar("example")
     x: int
 
 
 def test_flow_and_task_see_their_runs() -> None:
     @task(task_run_name="named")
-    def inner(a: int, b: int = 2) -> tuple[str, dict[str, int], str]:
+    def inner(a: int, b: int = 2) -> Any:
         mine, outer = TaskRunContext.get(), FlowRunContext.get()
         assert mine is not None
         assert outer is not None
         assert mine.task is inner
         assert mine.log_prints is True
         assert mine.start_time.tzinfo is not None
-        return get_run_context().task_run.name, mine.parameters, outer.flow_run.name
+        here: Any = get_run_context()
+        return here.task_run.name, mine.parameters, outer.flow_run.name
 
     @flow(log_prints=True, flow_run_name="fine")
-    def outer(p: int) -> tuple[str, dict[str, int], str]:
+    def outer(p: int) -> Any:
         mine = get_run_context()
         assert isinstance(mine, FlowRunContext)
         assert (mine.flow, mine.parameters, mine.persist_result) == (outer, {"p": p}, False)
@@ -54,11 +56,11 @@ def test_flow_and_task_see_their_runs() -> None:
 
 def test_persistence_is_seen() -> None:
     @task(persist_result=True)
-    def keeps() -> bool:
+    def keeps() -> Any:
         return should_persist_result()
 
     @task(persist_result=False)
-    def drops() -> bool:
+    def drops() -> Any:
         return should_persist_result()
 
     @flow(persist_result=True)
@@ -74,11 +76,12 @@ def test_a_flow_in_a_task_sees_itself() -> None:
     def inner() -> str:
         found = FlowRunContext.get()
         assert found is not None
-        assert get_run_context().flow is inner
-        return found.flow.name
+        here: Any = get_run_context()
+        assert here.flow is inner
+        return str(found.flow.name)
 
     @task
-    def around() -> str:
+    def around() -> Any:
         return inner()
 
     assert flow(around)() == "inner"
@@ -98,7 +101,8 @@ def test_outside_of_runs_there_is_nothing() -> None:
 def test_async_flows_see_their_runs() -> None:
     @flow
     async def run() -> str:
-        return get_run_context().flow_run.name
+        here: Any = get_run_context()
+        return str(here.flow_run.name)
 
     assert asyncio.run(run())
 
@@ -109,7 +113,7 @@ def test_what_was_serialized_is_seen_again() -> None:
     assert seen["settings_context"] == SettingsContext.get().serialize()
 
     @flow
-    def run(p: int) -> dict[str, object]:
+    def run(p: int) -> Any:
         with tags("x"):
             return serialize_context()
 

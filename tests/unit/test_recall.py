@@ -80,7 +80,7 @@ def test_the_default_policy_is_good_within_one_run(counted: Counted) -> None:
 
 
 def test_the_function_that_makes_keys_gets_the_context_and_the_parameters() -> None:
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
         seen.update(parameters, name=context.task.name, run=context.task_run.task_name)

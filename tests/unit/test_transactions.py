@@ -15,6 +15,7 @@ from hpc_flows.results import ResultStore
 from hpc_flows.task_runners import ProcessPoolTaskRunner
 from hpc_flows.transactions import (
     AsyncTransaction,
+    BaseTransaction,
     CommitMode,
     IsolationLevel,
     Transaction,
@@ -146,7 +147,7 @@ def test_tasks_in_processes_take_part_and_their_hooks_run_here() -> None:
 
 
 def test_results_are_kept_when_the_transaction_commits(home: Path) -> None:
-    keeps = task(lambda: "value", name="keeps", result_storage_key="kept")
+    keeps = task(result_storage_key="kept")(lambda: "value")
 
     @flow
     def run(*, fails: bool) -> bool:
@@ -164,8 +165,8 @@ def test_results_are_kept_when_the_transaction_commits(home: Path) -> None:
 
 
 def test_a_task_is_cached_by_its_own_transaction_before_it_commits() -> None:
-    calls = []
-    keeps = task(calls.append, name="keeps", result_storage_key="kept")
+    calls: list[int] = []
+    keeps = task(result_storage_key="kept")(calls.append)
 
     @flow
     def run() -> str:
@@ -235,6 +236,8 @@ def test_every_task_has_a_transaction_if_it_asks() -> None:
 
     assert plain()
     assert get_transaction() is None
+    with transaction() as txn:
+        assert get_transaction() is BaseTransaction.get_active() is txn
 
 
 def test_nested_blocks_commit_with_the_outermost() -> None:
