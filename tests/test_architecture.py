@@ -61,6 +61,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "serializers.json",
     ),
     "pydantic_core": ("serializers.json",),
+    "typing_extensions": ("futures",),
     "fsspec": ("filesystems",),
     "graphviz": ("flows",),
     "jinja2": ("jobs.script",),

@@ -125,7 +125,7 @@ class Flow(Definition[P, R]):
     def version(self) -> str | None:
         """The version that was given; else a digest of the file that the flow is written in."""
         if self._version is None:
-            from hpc_flows.flows.loading import version_of  # noqa: PLC0415 - few ask for it
+            from hpc_flows.flows.digest import version_of  # noqa: PLC0415 - few ask for it
 
             self._version = version_of(self.fn)
         return self._version
@@ -480,7 +480,7 @@ _HOMES = {
     "load_flow_from_entrypoint": "loading",
     "load_flow_from_script": "loading",
     "load_flows_from_script": "loading",
-    "load_function_and_convert_to_flow": "loading",
+    "load_function_and_convert_to_flow": "reading",
     "safe_load_flow_from_entrypoint": "reading",
     "select_flow": "loading",
 }

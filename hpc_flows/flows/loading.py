@@ -8,27 +8,27 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from hpc_flows.engine.definition import Definition
 from hpc_flows.exceptions import (
     MissingFlowError,
     ScriptError,
     UnspecifiedFlowError,
     close_match,
 )
-from hpc_flows.flows import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import ModuleType
+
+    from hpc_flows.flows import Flow
 
 __all__ = [
     "find_flow",
     "load_flow_from_entrypoint",
     "load_flow_from_script",
     "load_flows_from_script",
-    "load_function_and_convert_to_flow",
     "load_module",
     "select_flow",
-    "version_of",
 ]
 
 
@@ -100,24 +100,6 @@ def select_flow(
         msg = f"Found {len(named)} flows{where}: {', '.join(named)}. Say which one by its name."
         raise UnspecifiedFlowError(msg)
     return named[flow_name] if flow_name else next(iter(named.values()))
-
-
-def load_function_and_convert_to_flow(entrypoint: str) -> Flow[..., Any]:
-    """Return a flow of the function that an entrypoint names, which need not be decorated.
-
-    Raises:
-        MissingFlowError: there is no such file, module or function.
-        ScriptError: the file raised an error.
-    """
-    place, name = parts_of(entrypoint)
-    fn = _attribute(load_module(place), name)
-    if isinstance(fn, Flow):
-        return fn
-    if not callable(fn):
-        msg = f"Function with name {name!r} not found in {place!r}."
-        raise MissingFlowError(msg)
-    made: Flow[..., Any] = Flow(fn, log_prints=True)
-    return made
 
 
 def parts_of(entrypoint: str) -> tuple[str, str]:
@@ -232,7 +214,11 @@ def holder_of(name: str, path: str) -> str | None:
 
 def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
     """Return a module's flows by the names they have in it."""
-    return {name: value for name, value in vars(module).items() if isinstance(value, Flow)}
+    return {name: value for name, value in vars(module).items() if _is_flow(value)}
+
+
+def _is_flow(value: object) -> bool:
+    return isinstance(value, Definition) and value.kind == "flow"
 
 
 def find_flow(module: ModuleType, name: str, place: str) -> Flow[..., Any]:
@@ -243,8 +229,8 @@ def find_flow(module: ModuleType, name: str, place: str) -> Flow[..., Any]:
         UnspecifiedFlowError: it is not clear which.
     """
     flows = flows_of(module)
-    found: Any = _attribute(module, name) if name else None
-    if not isinstance(found, Flow):
+    found: Any = attribute(module, name) if name else None
+    if not _is_flow(found):
         found = next((each for each in flows.values() if name and each.name == name), None)
     if found is not None:
         flow: Flow[..., Any] = found
@@ -255,7 +241,7 @@ def find_flow(module: ModuleType, name: str, place: str) -> Flow[..., Any]:
     raise _which_flow(name, place, list(own or flows))
 
 
-def _attribute(module: ModuleType, name: str) -> Any:
+def attribute(module: ModuleType, name: str) -> Any:
     """Return what a dotted name means in a module, or None."""
     found: Any = module
     for part in name.split("."):
@@ -272,17 +258,3 @@ def _which_flow(name: str, place: str, known: list[str]) -> MissingFlowError | U
         )
     match = close_match(name, known) or f" It has: {', '.join(known)}."
     return MissingFlowError(f"{place} has no flow {name!r}.{match}")
-
-
-def version_of(fn: Any) -> str | None:
-    """Return a digest of the file that a function is written in, or None if there is none."""
-    from hashlib import blake2b  # noqa: PLC0415 - few ask for versions
-
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return None
-    try:
-        with open(code.co_filename, "rb") as file:
-            return blake2b(file.read(), digest_size=16).hexdigest()
-    except OSError:
-        return None

@@ -1,8 +1,8 @@
-"""Flows out of files that cannot be imported here, as their packages are on other machines only.
+"""Flows out of functions without a decorator, and out of files that cannot be imported here.
 
-A file's text is read: the decorator's options, the function, its text for people. Names that the
-function's signature needs are looked up by running the file's statements one by one, and passing
-over those that fail.
+Where packages are on other machines only, the file's text is read: the decorator's options, the
+function, its text for people. Names that the function's signature needs are looked up by running
+the file's statements one by one, and passing over those that fail.
 """
 
 from __future__ import annotations
@@ -13,14 +13,41 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import MissingFlowError
 from hpc_flows.flows import Flow
-from hpc_flows.flows.loading import load_flow_from_entrypoint, parts_of
+from hpc_flows.flows.loading import (
+    attribute,
+    load_flow_from_entrypoint,
+    load_module,
+    parts_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-__all__ = ["load_flow_arguments_from_entrypoint", "safe_load_flow_from_entrypoint"]
+__all__ = [
+    "load_flow_arguments_from_entrypoint",
+    "load_function_and_convert_to_flow",
+    "safe_load_flow_from_entrypoint",
+]
+
+
+def load_function_and_convert_to_flow(entrypoint: str) -> Flow[..., Any]:
+    """Return a flow of the function that an entrypoint names, which need not be decorated.
+
+    Raises:
+        MissingFlowError: there is no such file, module or function.
+        ScriptError: the file raised an error.
+    """
+    place, name = parts_of(entrypoint)
+    fn = attribute(load_module(place), name)
+    if isinstance(fn, Flow):
+        return fn
+    if not callable(fn):
+        msg = f"Function with name {name!r} not found in {place!r}."
+        raise MissingFlowError(msg)
+    made: Flow[..., Any] = Flow(fn, log_prints=True)
+    return made
 
 
 def load_flow_arguments_from_entrypoint(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import to_json
 
 from hpc_flows.flows.validation import hints_of
 
@@ -121,9 +120,13 @@ def json_safe(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _safe(value) for name, value in values.items()}
 
 
+#: JSON has no infinity; a text says it.
+_ANYTHING: Any = pydantic.TypeAdapter(Any, config=pydantic.ConfigDict(ser_json_inf_nan="strings"))
+
+
 def _safe(value: Any) -> Any:
     try:
-        return json.loads(to_json(value, inf_nan_mode="strings"))
+        return json.loads(_ANYTHING.dump_json(value))
     except Exception:  # noqa: BLE001 - what the user's class does to be told may raise anything
         return f"<{type(value).__name__}>"
 

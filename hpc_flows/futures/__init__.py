@@ -133,7 +133,7 @@ class TaskFuture(Generic[R]):
     async def wait_async(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - Prefect's signature
         """Wait as `wait` does, and let others run."""
         if self._final is None:
-            from hpc_flows.futures.waiting import wait_in_asyncio  # noqa: PLC0415 - asyncio's only
+            from hpc_flows.futures.gathering import wait_in_asyncio  # noqa: PLC0415 - asyncio's only
 
             await wait_in_asyncio(self, timeout)
 
@@ -276,9 +276,10 @@ class TaskFutureList(list[TaskFuture]):
             TimeoutError: not all have ended within `timeout` seconds.
             BaseException: what ended the one that failed.
         """
-        from hpc_flows.futures.waiting import values_of  # noqa: PLC0415 - who waits has time
+        from hpc_flows.futures.gathering import values_of  # noqa: PLC0415 - who waits has time
 
-        return values_of(self, timeout, raise_on_failure=raise_on_failure)
+        check_timeout(timeout)
+        return values_of(self, timeout, wait_until, raise_on_failure=raise_on_failure)
 
 
 PrefectFutureList = TaskFutureList

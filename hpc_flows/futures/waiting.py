@@ -16,7 +16,7 @@ from hpc_flows.futures import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 
@@ -119,32 +119,6 @@ class _Arrivals:
         return ended
 
 
-def values_of(
-    futures: Sequence[TaskFuture], timeout: float | None, *, raise_on_failure: bool
-) -> list[Any]:
-    """Return the values of futures in order, waiting for all, as `TaskFutureList.result` does."""
-    check_timeout(timeout)
-    pending = [future for future in futures if not future.done()]
-    failed = raise_on_failure and any(map(_has_failed, futures))
-    if pending and not failed:
-        wait_until(pending, len(pending), timeout, until_failure=raise_on_failure)
-    if raise_on_failure:
-        for future in filter(_has_failed, futures):
-            future.result()
-    left = sum(not future.done() for future in futures)
-    if left:
-        msg = (
-            f"Timed out waiting for all futures to complete within {timeout} seconds: {left} of "
-            f"{len(futures)} are unfinished."
-        )
-        raise TimeoutError(msg)
-    return [future.result(raise_on_failure=raise_on_failure) for future in futures]
-
-
-def _has_failed(future: TaskFuture) -> bool:
-    return future.done() and not future.state.is_completed()
-
-
 def resolve_futures_to_states(expr: Any) -> Any:
     """Wait for the futures in containers and dataclasses; return these with states instead."""
     _wait_for_all(expr)
@@ -164,22 +138,3 @@ def resolve_futures_to_results(expr: Any) -> Any:
 def _wait_for_all(expr: Any) -> None:
     futures = find_futures(expr)
     wait_until(futures, len(futures), None)
-
-
-async def wait_in_asyncio(future: TaskFuture, timeout: float | None) -> None:  # noqa: ASYNC109 - of `wait_async`
-    """Wait until a task run has ended, or for `timeout` seconds, and let others run."""
-    import asyncio  # noqa: PLC0415 - loaded already: it is running
-
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-
-    def tell(_: object) -> None:
-        loop.call_soon_threadsafe(ended.set)
-
-    future.add_done_callback(tell)
-    try:
-        await asyncio.wait_for(ended.wait(), timeout)
-    except TimeoutError:
-        return
-    finally:
-        future.remove_done_callback(tell)

@@ -22,6 +22,7 @@ from hpc_flows.exceptions import (
     PausedRun,
     UnfinishedRun,
 )
+from hpc_flows.runs import new_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ if TYPE_CHECKING:
         CANCELLING = "CANCELLING"
 
 else:
-    # The same without the enum module, for which every job of an array would pay
-    # (docs/concepts/architecture.md). tests/unit/test_state_types.py holds the likeness.
+    # The same without the enum module, which every job of an array would pay for.
     _MEMBERS: dict[str, StateType] = {}
 
     class _Members(type):
@@ -248,13 +248,9 @@ class State:
     @property
     def id(self) -> str:
         """Text of a UUID, which is drawn when it is first asked for."""
-        try:
-            return self._id
-        except AttributeError:
-            from hpc_flows.runs import new_id  # noqa: PLC0415 - rare
-
+        if not hasattr(self, "_id"):
             object.__setattr__(self, "_id", new_id())
-            return self._id
+        return self._id
 
     @property
     def state_details(self) -> StateDetails:
@@ -319,19 +315,24 @@ class State:
         """Return what `result` returns; never something to await."""
         if not self.is_final():
             raise self._unfinished()
-        value = self.data
-        while isinstance(value, StoredValue):
-            value = value.get()
+        value = self.loaded()
         if self.type is StateType.COMPLETED:
             return value
         if value is None:
             value = self.error()
         elif raise_on_failure and not isinstance(value, BaseException):
-            from hpc_flows.states.rules import get_state_exception  # noqa: PLC0415 - rare
+            from hpc_flows.states.details import exception_of  # noqa: PLC0415 - rare
 
-            value = get_state_exception(self)
+            value = exception_of(self)
         if raise_on_failure:
             raise value
+        return value
+
+    def loaded(self) -> Any:
+        """Return `data`, loaded from where it lies."""
+        value = self.data
+        while isinstance(value, StoredValue):
+            value = value.get()
         return value
 
     def result_handle(self) -> Any:
@@ -345,8 +346,7 @@ class State:
             raise self._unfinished()
         if isinstance(self.data, StoredValue):
             return self.data.handle()
-        msg = "The result is in memory, not in a file: there is nothing to open. Use result()."
-        raise MissingResult(msg)
+        raise MissingResult("The result is in memory, not in a file. Use result().")
 
     def _unfinished(self) -> UnfinishedRun:
         what = f"The run is in state {self!r}"
@@ -413,7 +413,7 @@ def _constructor(type_: StateType, name: str, doc: str) -> Any:
             return State(type_, name, message, data=data, details=details)
         from hpc_flows.states.details import state_with  # noqa: PLC0415 - rare
 
-        return state_with(type_, name, message, data, details, more)
+        return state_with(State, type_, name, message, data, details, more)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = doc

@@ -1,13 +1,21 @@
-"""The facts of a state as attributes, as Prefect's users read and give them."""
+"""What states can do now and then: facts as attributes, copies, the error in nested states."""
 
 from __future__ import annotations
 
-from hpc_flows.exceptions import close_match
-from hpc_flows.states import State, StateType
+from hpc_flows.exceptions import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    close_match,
+    repr_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+    from hpc_flows.states import State, StateType
 
 #: What Prefect's states may have; None unless given.
 NAMES = (
@@ -95,6 +103,7 @@ def _safe(value: Any) -> Any:
 
 
 def state_with(
+    make: type[State],
     type_: StateType,
     name: str,
     message: str | None,
@@ -118,13 +127,13 @@ def state_with(
         wrong = next(iter(more))
         msg = f"{name}() takes no keyword {wrong!r}.{close_match(wrong, known)}"
         raise TypeError(msg)
-    return State(type_, label, message, data=data, details=facts, state_details=given)
+    return make(type_, label, message, data=data, details=facts, state_details=given)
 
 
 def _options_of(type_: StateType) -> tuple[str, ...]:
-    if type_ is StateType.SCHEDULED:
+    if type_.value == "SCHEDULED":
         return ("scheduled_time",)
-    if type_ is StateType.PAUSED:
+    if type_.value == "PAUSED":
         return ("pause_timeout", "pause_reschedule", "pause_key")
     return ()
 
@@ -146,7 +155,55 @@ def copied(
     """
     values: dict[str, Any] = {"type": state.type, "name": state.name, "message": state.message}
     values |= {"details": dict(state.details), "data": state.data, "epoch": epoch}
-    made = State(**{**values, **update})
+    made = type(state)(**{**values, **update})
     if of_run is not None:
         made.belongs_to(*of_run)
     return made
+
+
+def exception_of(state: State) -> BaseException:
+    """Return what ended a run, looked for in the states that its state holds.
+
+    Raises:
+        ValueError: the state is neither failed, crashed nor cancelled.
+        TypeError: what it holds is no exception and cannot stand for one.
+    """
+    if not (state.is_failed() or state.is_crashed() or state.is_cancelled()):
+        msg = f"Expected failed or crashed state got {state!r}."
+        raise ValueError(msg)
+    value = state.loaded()
+    if value is None:
+        return state.error()
+    if isinstance(value, BaseException):
+        return value
+    if isinstance(value, str):
+        return _wrapper(state)(value)
+    if isinstance(value, type(state)):
+        return exception_of(value)
+    if is_state_iterable(value, type(state)):
+        return _first_exception(value)
+    msg = (
+        f"Unexpected result for {state.name} state: {repr_of(value)} of type "
+        f"{type(value).__name__} cannot be resolved into an exception."
+    )
+    raise TypeError(msg)
+
+
+def _wrapper(state: State) -> type[BaseException]:
+    if state.is_crashed():
+        return CrashedRun
+    return CancelledRun if state.is_cancelled() else FailedRun
+
+
+def _first_exception(states: Iterable[State]) -> BaseException:
+    for state in states:
+        if state.is_failed() or state.is_crashed() or state.is_cancelled():
+            return exception_of(state)
+    msg = "Failed state result was an iterable of states but none were failed."
+    raise ValueError(msg)
+
+
+def is_state_iterable(value: object, kind: type[State]) -> bool:
+    """Tell whether a value is a list, tuple or set of states, and of at least one."""
+    some = isinstance(value, (list, tuple, set)) and value
+    return bool(some) and all(isinstance(item, kind) for item in value)  # type: ignore[attr-defined]

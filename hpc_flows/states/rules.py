@@ -9,14 +9,7 @@ from __future__ import annotations
 import sys
 
 from hpc_flows.awaiting import awaited
-from hpc_flows.exceptions import (
-    CancelledRun,
-    CrashedRun,
-    FailedRun,
-    TerminationSignal,
-    repr_of,
-    text_of,
-)
+from hpc_flows.exceptions import TerminationSignal, repr_of, text_of
 from hpc_flows.states import (
     FINAL_TYPES,
     Completed,
@@ -25,7 +18,9 @@ from hpc_flows.states import (
     State,
     StateType,
     StoredValue,
+    details,
 )
+from hpc_flows.states.details import exception_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +36,7 @@ def is_state(value: object) -> bool:
 
 def is_state_iterable(value: object) -> bool:
     """Tell whether a value is a list, tuple or set of states, and of at least one."""
-    return isinstance(value, (list, tuple, set)) and bool(value) and all(map(is_state, value))
+    return details.is_state_iterable(value, State)
 
 
 def format_exception(error: BaseException, trace: Any = None) -> str:
@@ -57,45 +52,6 @@ def format_exception(error: BaseException, trace: Any = None) -> str:
 # Errors ---------------------------------------------------------------------------------------
 
 
-def _exception_of(state: State) -> BaseException:
-    """Return what ended a run, looked for in the states that its state holds."""
-    if not (state.is_failed() or state.is_crashed() or state.is_cancelled()):
-        msg = f"Expected failed or crashed state got {state!r}."
-        raise ValueError(msg)
-    value = state.data
-    while isinstance(value, StoredValue):
-        value = value.get()
-    if value is None:
-        return state.error()
-    if isinstance(value, BaseException):
-        return value
-    if isinstance(value, str):
-        return _wrapper(state)(value)
-    if isinstance(value, State):
-        return _exception_of(value)
-    if is_state_iterable(value):
-        return _first_exception(value)
-    msg = (
-        f"Unexpected result for {state.name} state: {repr_of(value)} of type "
-        f"{type(value).__name__} cannot be resolved into an exception."
-    )
-    raise TypeError(msg)
-
-
-def _wrapper(state: State) -> type[BaseException]:
-    if state.is_crashed():
-        return CrashedRun
-    return CancelledRun if state.is_cancelled() else FailedRun
-
-
-def _first_exception(states: Iterable[State]) -> BaseException:
-    for state in states:
-        if state.is_failed() or state.is_crashed() or state.is_cancelled():
-            return _exception_of(state)
-    msg = "Failed state result was an iterable of states but none were failed."
-    raise ValueError(msg)
-
-
 def get_state_exception(state: State) -> Any:
     """Return the exception that ended a run, looked for in nested states.
 
@@ -103,17 +59,17 @@ def get_state_exception(state: State) -> Any:
         ValueError: the state is neither failed, crashed nor cancelled.
         TypeError: what the state holds is no exception and cannot stand for one.
     """
-    return awaited(_exception_of(state))
+    return awaited(exception_of(state))
 
 
 async def aget_state_exception(state: State) -> BaseException:
     """Return the exception that ended a run, as `get_state_exception` does."""
-    return _exception_of(state)
+    return exception_of(state)
 
 
 def _raise_of(state: State) -> None:
     if state.is_failed() or state.is_crashed() or state.is_cancelled():
-        raise _exception_of(state)
+        raise exception_of(state)
 
 
 def raise_state_exception(state: State) -> Any:
@@ -273,11 +229,11 @@ def failed_state(
         raise ValueError(msg)
     before = more.pop("message", None)
     message = f"{str(before).rstrip()} {format_exception(error)}" if before else None
-    details = {**(more.pop("details", None) or {}), "retriable": False}
+    facts = {**(more.pop("details", None) or {}), "retriable": False}
     kept = error
     if result_store is not None:
         kept = _recorded(result_store, error, _key(), None, write=write_result)
-    return Failed(message or format_exception(error), data=kept, details=details, **more)  # type: ignore[no-any-return]
+    return Failed(message or format_exception(error), data=kept, details=facts, **more)  # type: ignore[no-any-return]
 
 
 def exception_to_failed_state(
