@@ -275,10 +275,12 @@ class StoredResult(StoredValue):
         Raises:
             MissingResult: the value is in the journal.
         """
+        if "record" in self.reference:  # what is kept for other runs too
+            from hpc_flows.results.record import ResultRecord  # noqa: PLC0415 - few results are
+
+            return ResultRecord.deserialize(str(self.reference["record"]).encode()).handle()
         if self._store is None or "file" not in self.reference:
-            # What is kept for other runs too leaves only the way to it in the journal.
-            value = self.get()
-            return value.handle() if isinstance(value, StoredValue) else super().handle()
+            return super().handle()
         from hpc_flows.results.handle import ResultHandle  # noqa: PLC0415 - for those who ask
 
         path = os.path.join(self._store.run_dir, str(self.reference["file"]))
