@@ -61,6 +61,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "serializers.json",
     ),
     "pydantic_core": ("serializers.json",),
+    # For type checkers only: Python 3.11 has no defaults of type variables.
     "typing_extensions": ("futures",),
     "fsspec": ("filesystems",),
     "graphviz": ("flows",),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _ABSENT: Any = object()
 
 
-class ResultRecordMetadata:
+class ResultRecordMetadata(StoredValue):
     """What a record says of a result.
 
     Attributes:
@@ -55,6 +55,15 @@ class ResultRecordMetadata:
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
+
+    def get(self) -> Any:
+        """Return the value that it tells of.
+
+        Raises:
+            MissingResult: its file is not there.
+            ForeignRecord: its file was changed.
+        """
+        return load_data(self.fields, None)
 
     @property
     def storage_key(self) -> str:

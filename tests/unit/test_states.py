@@ -20,6 +20,7 @@ from hpc_flows.exceptions import (
     TerminationSignal,
     UnfinishedRun,
 )
+from hpc_flows.results import ResultStore
 from hpc_flows.states import (
     Cancelled,
     Completed,
@@ -403,3 +404,14 @@ def test_nothing_follows_a_final_state() -> None:
     assert may_follow(StateType.RUNNING, StateType.PENDING)
     assert not may_follow(StateType.RUNNING, StateType.COMPLETED)
     assert not may_follow(StateType.RUNNING, StateType.CANCELLING)
+
+
+def test_what_a_store_says_of_an_exception_is_enough_to_raise_it() -> None:
+    store = ResultStore()
+    record = store.create_result_record(ValueError("kept"))
+    store.persist_result_record(record)
+    state = Failed(data=record.metadata)
+    with pytest.raises(ValueError, match="kept"):
+        raise_state_exception(state)
+    with pytest.raises(ValueError, match="kept"):
+        state.result()
