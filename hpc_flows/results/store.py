@@ -273,7 +273,8 @@ class ResultStore:
             new = self._write_data(key, result_record, fsync=fsync)
             result_record.metadata.fields.update(new)
             content = result_record.serialize_metadata()
-            self.records.write(record_name(key), [content], fsync=fsync)
+            # A record that a power cut takes is missed by nobody but the next run, which computes.
+            self.records.write(record_name(key), [content], fsync=False)
         except OSError as error:
             raise ResultError(_not_written(key, self.place, error)) from error
         if old is not None and old != new.get("file"):
