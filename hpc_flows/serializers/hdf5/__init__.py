@@ -70,7 +70,7 @@ class HDF5Serializer(Serializer):
         h5py = _h5py()
         try:
             file = h5py.File(h5py.h5f.open_file_image(bytes(data)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ResultError(f"This is no HDF5 file: {error}.") from error
         with file:
             return self._read(file)

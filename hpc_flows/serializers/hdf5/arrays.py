@@ -146,6 +146,8 @@ def from_stored(stored: Any, dtype: Any) -> Any:
     if dtype.kind in _STAMPS:
         return stored.view(dtype)
     if dtype.kind == "U":
+        if not stored.size:  # before 2.0, numpy forgot the shape
+            return np.zeros(stored.shape, dtype)
         return np.char.decode(stored, _UTF8, "surrogatepass").astype(dtype)
     return stored if stored.dtype == dtype else stored.astype(dtype)
 
