@@ -421,7 +421,11 @@ def give_way(futures: Sequence[TaskFuture] = ()) -> Callable[[], None]:
         CycleOfWaits: they wait for the caller's task run themselves.
     """
     context = _current.get()
-    leave = note_wait(context, futures)
+    leave = None
+    if futures and context is not None:
+        from hpc_flows.futures.cycles import note_wait  # noqa: PLC0415 - jobs hardly ever wait
+
+        leave = note_wait(context, futures)
     slots = () if context is None else context.slots
     for slot in slots:
         slot.pause()
@@ -433,28 +437,6 @@ def give_way(futures: Sequence[TaskFuture] = ()) -> Callable[[], None]:
             leave()
 
     return resume
-
-
-def note_wait(
-    context: RunContext | None, futures: Sequence[TaskFuture]
-) -> Callable[[], None] | None:
-    """Note that the task run of a context waits; return what ends that, or None.
-
-    Raises:
-        CycleOfWaits: the futures wait for it themselves.
-    """
-    if not futures or context is None:
-        return None
-    run, outer = context.task_run, context.flow_run
-    if run is not None:
-        waiting: tuple[str, ...] = (*run.callers, run.id)
-    elif outer is not None and outer.parent_task_run_id is not None:
-        waiting = (outer.parent_task_run_id,)
-    else:
-        return None
-    from hpc_flows.futures.cycles import begin_wait  # noqa: PLC0415 - few tasks wait for others
-
-    return begin_wait(waiting, futures, context.submitted.calls)
 
 
 def current() -> RunContext | None:

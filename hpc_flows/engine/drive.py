@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from hpc_flows.context import _current, entered, give_way, note_wait
+from hpc_flows.context import _current, entered, give_way
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +161,11 @@ class _Away:
 
     def __enter__(self) -> None:
         context = _current.get()
-        self._leave = note_wait(context, self._futures)
+        self._leave: Callable[[], None] | None = None
+        if self._futures and context is not None:
+            from hpc_flows.futures.cycles import note_wait  # noqa: PLC0415 - few tasks wait
+
+            self._leave = note_wait(context, self._futures)
         self._slots = () if context is None else context.slots
         self._key = id(self._slots)
         if not self._slots:

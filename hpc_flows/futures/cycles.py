@@ -19,7 +19,21 @@ _lock = allocate_lock()
 _waits: dict[str, list[Sequence[TaskFuture]]] = {}
 
 
-def begin_wait(
+def note_wait(context: Any, futures: Sequence[TaskFuture]) -> Callable[[], None] | None:
+    """Note that the task run of a `RunContext` waits; return what ends that, or None.
+
+    Raises:
+        CycleOfWaits: the futures wait for it themselves.
+    """
+    run, outer = context.task_run, context.flow_run
+    if run is not None:
+        return _begin_wait((*run.callers, run.id), futures, context.submitted.calls)
+    if outer is None or outer.parent_task_run_id is None:
+        return None
+    return _begin_wait((outer.parent_task_run_id,), futures, context.submitted.calls)
+
+
+def _begin_wait(
     waiting: Sequence[str], futures: Sequence[TaskFuture], calls: Mapping[str, Any]
 ) -> Callable[[], None]:
     """Note that task runs wait for all of some futures; return what ends that.
