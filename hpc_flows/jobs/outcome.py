@@ -122,6 +122,7 @@ def resolve(element: Element, state: State, *, believed: bool) -> None:
     """
     call = element.call
     call.run.run_count = max(call.run.run_count, element.attempt)
+    state.belongs_to("task", call.run.id, call.run.flow_run_id)  # a flow may return it
     try:
         if not believed:
             _show_output(element, state)
