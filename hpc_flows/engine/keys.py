@@ -6,7 +6,7 @@ import os
 import time
 
 from hpc_flows.engine.parameters import bind
-from hpc_flows.exceptions import text_of
+from hpc_flows.exceptions import HpcFlowsError, text_of
 from hpc_flows.logging import ERROR, run_log
 from hpc_flows.results.places import Folder
 from hpc_flows.results.store import ResultStore
@@ -86,8 +86,8 @@ class Plan:
         self._locked = False
         try:
             self.store.release_lock(str(self.key), self.holder)
-        except ValueError:
-            return  # it was lost to somebody: this process was stopped for longer than its lease
+        except (ValueError, HpcFlowsError):
+            return  # it was lost, or cannot be reached: then it ends by itself, with this process
 
     def lock_until(self, transaction: Any) -> None:
         """Leave the lock to a transaction, where isolation was asked for until it commits."""

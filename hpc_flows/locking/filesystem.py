@@ -51,7 +51,8 @@ class FileSystemLockManager(LockManager):
         return f"FileSystemLockManager({str(self.lock_files_directory)!r})"
 
     def _path(self, key: str) -> str:
-        return os.path.join(self.lock_files_directory, f"{safe_name(key)}.lock")
+        # A folder for each lock, so that nobody has to look through all of them.
+        return os.path.join(self.lock_files_directory, f"{safe_name(key)}.lock", "lease")
 
     def try_lock(self, key: str, holder: str, hold_timeout: float | None = None) -> bool:
         """Take the lock on a key if nobody else has it; return whether it was to be had."""

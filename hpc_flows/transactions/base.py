@@ -11,7 +11,7 @@ import threading
 from enum import Enum
 
 from hpc_flows.context import RunContext, _current, current
-from hpc_flows.exceptions import ResultError, TransactionError, repr_of
+from hpc_flows.exceptions import HpcFlowsError, ResultError, TransactionError, repr_of
 from hpc_flows.logging import DEBUG, ERROR, INFO, WARNING, run_log
 from hpc_flows.runs import new_id
 
@@ -378,7 +378,7 @@ class BaseTransaction:
         self.log(DEBUG, f"Releasing lock for transaction {self.key!r}")
         try:
             self.store.release_lock(self.key, holder=self.holder)
-        except ValueError:  # it was lost: this process was stopped for longer than its lease
+        except (ValueError, HpcFlowsError):  # it was lost: this process was stopped for too long
             self.log(WARNING, f"The lock of transaction {self.key!r} was lost before its end.")
 
     def log(self, level: int, message: str) -> None:
