@@ -4,6 +4,8 @@
 machine; from other machines the file alone arrives, so the driver looks for it.
 
 SIGTERM and SIGHUP ask for something else: they end the driver, and its jobs live on.
+
+Also what is recorded of a task run that was cut short in one way or another.
 """
 
 from __future__ import annotations
@@ -11,13 +13,21 @@ from __future__ import annotations
 import os
 from _thread import get_ident, start_new_thread
 
+from hpc_flows.engine.drive import ExecutionLost
+from hpc_flows.engine.timeouts import Stopped
+from hpc_flows.exceptions import CrashedRun, repr_of, text_of
+from hpc_flows.logging import ERROR, run_log
+from hpc_flows.states import Cancelled, Crashed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
-    from hpc_flows.context import RootRun
+    from hpc_flows.context import RootRun, RunContext
+    from hpc_flows.runs import TaskRun
+    from hpc_flows.states import State
 
 #: Seconds between two looks for the file.
 PERIOD = 2.0
@@ -174,3 +184,41 @@ def _reason_in(path: str) -> str | None:
         return f"Cancelled: {json.loads(text)['reason']}"
     except (ValueError, TypeError, KeyError):
         return "Cancelled by hpc-flows runs cancel."
+
+
+def record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
+    """Record a run that is ended by something that is no failure of the task."""
+    state: State
+    error = what_ended(error)
+    if isinstance(error, Stopped):
+        state = Cancelled("The time limit of an enclosing run was reached.")
+    elif was_cancelled(error):
+        state = Cancelled(cancel_reason(context.root))
+    elif isinstance(error, ExecutionLost):
+        state = Crashed(str(error), data=CrashedRun(str(error)))
+    elif isinstance(error, SystemExit):
+        state = _exited(error)
+    else:
+        what = f"{type(error).__name__}: {text_of(error)}"
+        state = Crashed(f"Execution was interrupted by {what}", data=error)
+    context.root.record("task", run, state)
+    run_log(context, ERROR, f"Finished in state {state!r}")
+
+
+def _exited(error: SystemExit) -> State:
+    """Return the state of a run whose code called `sys.exit`.
+
+    Asked for its result it does not raise SystemExit, which would end the flow's process, and,
+    after a bare `sys.exit()`, make it look as if all had gone well.
+    """
+    message = f"Execution was aborted by Python system exit call: {repr_of(error)}."
+    crash = CrashedRun(message)
+    crash.__cause__ = error
+    return Crashed(message, data=crash)  # type: ignore[no-any-return]
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Tell whether an exception means that somebody wants the run to end."""
+    # asyncio.CancelledError goes by its name: importing asyncio costs 30 ms.
+    is_asyncio = type(error).__name__ == "CancelledError"
+    return isinstance(error, (KeyboardInterrupt, GeneratorExit)) or is_asyncio

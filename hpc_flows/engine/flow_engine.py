@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_flows.engine.cancelling import cancel_reason, what_ended
+from hpc_flows.engine.cancelling import cancel_reason, was_cancelled, what_ended
 from hpc_flows.engine.drive import Call, Sleep, Wait
 from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
@@ -12,7 +12,6 @@ from hpc_flows.engine.task_engine import (
     UNFINISHED,
     finished,
     trace_of,
-    was_cancelled,
     with_values,
     without_our_frames,
 )

@@ -14,8 +14,8 @@ from _thread import get_ident
 from hpc_flows.concurrency.limits import TAG, find_limit
 from hpc_flows.concurrency.sync import slept
 from hpc_flows.concurrency.taking import Wanted, give_back, taking
+from hpc_flows.engine.cancelling import record_abort
 from hpc_flows.engine.drive import Sleep
-from hpc_flows.engine.task_engine import record_abort
 from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.leases import Lease
 from hpc_flows.logging import ERROR, WARNING, run_log

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 
-from hpc_flows.engine.cancelling import cancel_reason, what_ended
-from hpc_flows.engine.drive import Call, ExecutionLost, Sleep, Wait
+from hpc_flows.engine.cancelling import record_abort
+from hpc_flows.engine.drive import Call, Sleep, Wait
 from hpc_flows.engine.hooks import hook_name, is_coroutine_function, run_hooks
 from hpc_flows.engine.retries import delay_before
-from hpc_flows.engine.timeouts import DeadlineReached, Stopped
+from hpc_flows.engine.timeouts import DeadlineReached
 from hpc_flows.exceptions import (
-    CrashedRun,
     TaskRunTimeoutError,
     UpstreamTaskError,
     repr_of,
@@ -26,7 +25,6 @@ from hpc_flows.futures import (
 from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
 from hpc_flows.states import (
     AwaitingRetry,
-    Cancelled,
     Completed,
     Crashed,
     Failed,
@@ -228,44 +226,6 @@ def _failed(task: Any, error: BaseException) -> State:
         return TimedOut(message, data=TaskRunTimeoutError(message))  # type: ignore[no-any-return]
     message = f"Task run encountered an exception {type(error).__name__}: {text_of(error)}"
     return Failed(message, data=without_our_frames(error))  # type: ignore[no-any-return]
-
-
-def record_abort(run: TaskRun, context: RunContext, error: BaseException) -> None:
-    """Record a run that is ended by something that is no failure of the task."""
-    state: State
-    error = what_ended(error)
-    if isinstance(error, Stopped):
-        state = Cancelled("The time limit of an enclosing run was reached.")
-    elif was_cancelled(error):
-        state = Cancelled(cancel_reason(context.root))
-    elif isinstance(error, ExecutionLost):
-        state = Crashed(str(error), data=CrashedRun(str(error)))
-    elif isinstance(error, SystemExit):
-        state = _exited(error)
-    else:
-        what = f"{type(error).__name__}: {text_of(error)}"
-        state = Crashed(f"Execution was interrupted by {what}", data=error)
-    context.root.record("task", run, state)
-    run_log(context, ERROR, f"Finished in state {state!r}")
-
-
-def _exited(error: SystemExit) -> State:
-    """Return the state of a run whose code called `sys.exit`.
-
-    Asked for its result it does not raise SystemExit, which would end the flow's process, and,
-    after a bare `sys.exit()`, make it look as if all had gone well.
-    """
-    message = f"Execution was aborted by Python system exit call: {repr_of(error)}."
-    crash = CrashedRun(message)
-    crash.__cause__ = error
-    return Crashed(message, data=crash)  # type: ignore[no-any-return]
-
-
-def was_cancelled(error: BaseException) -> bool:
-    """Tell whether an exception means that somebody wants the run to end."""
-    # asyncio.CancelledError goes by its name: importing asyncio costs 30 ms.
-    is_asyncio = type(error).__name__ == "CancelledError"
-    return isinstance(error, (KeyboardInterrupt, GeneratorExit)) or is_asyncio
 
 
 def _tries_again(task: Any, run: TaskRun, context: RunContext, state: State, retry: int) -> Steps:
