@@ -145,7 +145,8 @@ class _Maker:
         if side.startswith("prefect"):
             env = self._sides.prefect
         few = count if work == "array" else max(1, count // FEWER.get(side, 1))
-        # Parsl and executorlib start programs of theirs by name.
+        # Parsl and executorlib start programs of theirs by name, which import `sides` again.
         path = f"{Path(python).parent}{os.pathsep}{env['PATH']}"
-        command = Command((python, PROGRAM, side, work, str(few)), {**env, "PATH": path})
+        env = {**env, "PATH": path, "PYTHONPATH": str(Path(PROGRAM).parent)}
+        command = Command((python, PROGRAM, side, work, str(few)), env)
         return lambda: told(command)
