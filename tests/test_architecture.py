@@ -62,7 +62,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "pydantic_core": ("serializers.json",),
     # For type checkers only: Python 3.11 has no defaults of type variables.
-    "typing_extensions": ("futures",),
+    "typing_extensions": ("states", "futures"),
     "fsspec": ("filesystems",),
     "graphviz": ("flows",),
     "jinja2": ("jobs.script",),

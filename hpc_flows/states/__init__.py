@@ -35,6 +35,24 @@ if TYPE_CHECKING:
 
 
 if TYPE_CHECKING:
+    from typing import Generic
+
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", default=Any)
+else:
+
+    class Generic:
+        """Stands for typing.Generic, which costs 8 ms to import in every job."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
+    R = "R"
+
+if TYPE_CHECKING:
     from enum import Enum
 
     class StateType(str, Enum):  # noqa: UP042 - as in Prefect, whose users compare and print it
@@ -122,7 +140,7 @@ FINAL_TYPES = frozenset(
 )
 
 
-class State:
+class State(Generic[R]):
     """One state of a run. It does not change; a run moves to another state instead.
 
     Attributes:
@@ -452,29 +470,6 @@ def crashed_by(cause: str, message: str, details: dict[str, Any] | None = None) 
     """Return a Crashed state whose name is its cause, one of `exceptions.CRASH_CAUSES`."""
     error = CRASH_CAUSES[cause](message, details)
     return State(StateType.CRASHED, cause, message, data=error, details=details)
-
-
-#: What may follow what; a final state is followed by nothing, a repeat of the type is allowed.
-ALLOWED: dict[StateType, frozenset[StateType]] = {
-    StateType.SCHEDULED: frozenset(StateType),
-    StateType.PENDING: frozenset(StateType),
-    StateType.RUNNING: frozenset(StateType),
-    StateType.PAUSED: frozenset(StateType),
-    StateType.CANCELLING: FINAL_TYPES | {StateType.CANCELLING},
-    StateType.COMPLETED: frozenset(),
-    StateType.FAILED: frozenset(),
-    StateType.CANCELLED: frozenset(),
-    StateType.CRASHED: frozenset(),
-}
-
-
-def may_follow(new: StateType, old: StateType | None) -> bool:
-    """Tell whether a run in a state of type `old` may move to one of type `new`.
-
-    Readers that receive events late or twice use it to ignore what comes too late: a Running
-    that arrives after Completed changes nothing.
-    """
-    return old is None or new in ALLOWED[old]
 
 
 #: Names of `rules`, which are had from here.

@@ -20,6 +20,7 @@ from hpc_flows.exceptions import (
     TerminationSignal,
     UnfinishedRun,
 )
+from hpc_flows.futures import PrefectFuture
 from hpc_flows.results import ResultStore
 from hpc_flows.states import (
     Cancelled,
@@ -47,7 +48,6 @@ from hpc_flows.states import (
     get_state_result,
     is_state,
     is_state_iterable,
-    may_follow,
     raise_state_exception,
     return_value_to_state,
 )
@@ -399,11 +399,9 @@ def test_a_crash_is_named_by_its_cause_and_raises_it() -> None:
         state.result()
 
 
-def test_nothing_follows_a_final_state() -> None:
-    assert may_follow(StateType.RUNNING, None)
-    assert may_follow(StateType.RUNNING, StateType.PENDING)
-    assert not may_follow(StateType.RUNNING, StateType.COMPLETED)
-    assert not may_follow(StateType.RUNNING, StateType.CANCELLING)
+def test_annotations_may_say_what_a_state_or_a_future_holds() -> None:
+    assert State[int] is State
+    assert PrefectFuture[int] is PrefectFuture
 
 
 def test_what_a_store_says_of_an_exception_is_enough_to_raise_it() -> None:
