@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpc_flows.shell import ShellOperation, shell_run_command
     from hpc_flows.states import State
     from hpc_flows.tasks import Task, task
+    from hpc_flows.transactions import Transaction
 
 __all__ = [
     "Flow",
@@ -26,6 +27,7 @@ __all__ = [
     "ShellOperation",
     "State",
     "Task",
+    "Transaction",
     "__version__",
     "allow_failure",
     "flow",
@@ -42,6 +44,7 @@ _HOMES = {
     "ShellOperation": "shell",
     "State": "states",
     "Task": "tasks",
+    "Transaction": "transactions",
     "__version__": "_version",
     "allow_failure": "futures",
     "flow": "flows",

@@ -8,10 +8,12 @@ that no job is submitted for what is there already.
 from __future__ import annotations
 
 from hpc_flows.context import entered
+from hpc_flows.engine.cancelling import record_abort
 from hpc_flows.engine.drive import Sleep
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.keys import Plan, plan_of
 from hpc_flows.exceptions import HpcFlowsError, ResultError, text_of
+from hpc_flows.futures import has_ended
 from hpc_flows.logging import DEBUG, INFO, WARNING, run_log
 from hpc_flows.states import State, StateType, StoredValue
 from hpc_flows.transactions import Transaction, TransactionState
@@ -69,7 +71,9 @@ def recalled(task: Any, run: TaskRun, context: RunContext, attempts: Callable[[]
     try:
         state = yield from _look_then_run(task, run, context, plan, attempts)
         yield Away(lambda: settled_in(context, plan, state), context)
-    except BaseException:
+    except BaseException as error:
+        if run.state is None or not has_ended(run.state):
+            record_abort(run, context, error)  # while it waited for a lock, say
         # Not as a step: a generator that is closed must not ask for anything.
         mine.rollback()
         raise
@@ -148,6 +152,9 @@ def _lock(context: RunContext, plan: Plan, look: Callable[[], Any]) -> Steps:
             waited = True
             run_log(context, INFO, f"Waiting for {plan.lock_holder()}, which computes the same.")
         yield Sleep(pause)
+        run = context.task_run
+        if run is not None and run.state is not None and has_ended(run.state):
+            return run.state  # it was cancelled while it waited, and that has been told
         pause = min(_LONGEST_PAUSE, 1.5 * pause)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +12,14 @@ from cache_drivers import Driver, wait_for
 
 from hpc_flows import flow, task
 from hpc_flows.exceptions import ResultError
+from hpc_flows.journal.reader import read_run
 from hpc_flows.results import ResultStore
 from hpc_flows.serializers import base
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hpc_flows.journal.event import Event
     from hpc_flows.states import State
 
 
@@ -60,6 +63,27 @@ def test_a_holder_that_is_killed_frees_its_lock(tmp_path: Path) -> None:
             wait_for(two.has_begun)
             (tmp_path / "go").touch()
             assert two.answer() == f"Completed {two.pid}"
+
+
+def test_ctrl_c_while_a_run_waits_for_another_cancels_it(home: Path, tmp_path: Path) -> None:
+    with Driver(tmp_path) as one:
+        wait_for(one.has_begun)
+        with Driver(tmp_path) as two:
+            wait_for(two.waits)
+            two.process.send_signal(signal.SIGINT)
+            two.process.wait(timeout=60)
+            (tmp_path / "go").touch()
+            assert one.answer() == f"Completed {one.pid}"
+            assert not two.has_begun()
+    states = [
+        {event.data["id"]: event.data["name"] for event in read_run(str(run)) if _is_of_task(event)}
+        for run in home.glob("runs/*")
+    ]
+    assert sorted(name for run in states for name in run.values()) == ["Cancelled", "Completed"]
+
+
+def _is_of_task(event: Event) -> bool:
+    return event.kind == "state" and event.data["subject"] == "task"
 
 
 @pytest.fixture
