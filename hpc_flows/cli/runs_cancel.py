@@ -52,6 +52,8 @@ def cancel(run: str, reason: str, timeout: float, force: bool) -> int:  # noqa: 
     folder = folder_of(run)
     about = summarise(folder)
     if about.ended is not None:
+        if _has_jobs(folder):  # a driver that was ended by SIGTERM leaves them
+            return _cancel_jobs(folder, about, reason)
         click.echo(f"{about.name} has ended already: {about.state_name}. Nothing was cancelled.")
         return 0
     if force or not driver_may_live(about):
@@ -126,6 +128,12 @@ def _cancel_jobs(folder: str, about: RunSummary, reason: str) -> int:
     told = f"{count(len(cancelled), 'job')}: {', '.join(cancelled)}" if cancelled else "no job"
     click.echo(f"Cancelled {told}. {summary(_read(folder))}.")
     return 0
+
+
+def _has_jobs(folder: str) -> bool:
+    """Tell whether a run has jobs that may live."""
+    view = _read(folder)
+    return any(_may_live(job, view) for job in view.jobs.values())
 
 
 def _may_live(job: JobView, view: RunView) -> bool:

@@ -188,21 +188,37 @@ ON_CLUSTER = """
 """
 
 
-def test_the_jobs_of_a_driver_that_is_told_to_end_live_on(
-    home: Path, tmp_path: Path, begin: Callable[..., subprocess.Popen[str]]
+@pytest.fixture
+def left(home: Path, begin: Callable[..., subprocess.Popen[str]]) -> Iterator[None]:
+    """Leave a job on the mock cluster, whose driver was ended by SIGTERM."""
+    process = begin(ON_CLUSTER, HPC_FLOWS_CLUSTER="mock")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=_LONGEST)
+    assert process.returncode == -signal.SIGTERM
+    assert _states(home) == {"main": "Crashed", "slow": "Running"}
+    yield
+    stop = [sys.executable, "-m", "hpc_flows.mock_cluster", "stop", "--home", str(home)]
+    subprocess.run(stop, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.usefixtures("left")
+def test_the_jobs_of_a_driver_that_is_told_to_end_live_on(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "driver-ended").touch()
+    deadline = time.monotonic() + _LONGEST
+    while _states(home)["slow"] != "Completed":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (tmp_path / "job-ended").exists()
+
+
+@pytest.mark.usefixtures("left")
+def test_jobs_that_were_left_can_be_cancelled_although_the_flow_has_ended(
+    home: Path, tmp_path: Path
 ) -> None:
-    try:
-        process = begin(ON_CLUSTER, HPC_FLOWS_CLUSTER="mock")
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=_LONGEST)
-        assert process.returncode == -signal.SIGTERM
-        assert _states(home) == {"main": "Crashed", "slow": "Running"}
-        (tmp_path / "driver-ended").touch()
-        deadline = time.monotonic() + _LONGEST
-        while _states(home)["slow"] != "Completed":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert (tmp_path / "job-ended").exists()
-    finally:
-        stop = [sys.executable, "-m", "hpc_flows.mock_cluster", "stop", "--home", str(home)]
-        subprocess.run(stop, capture_output=True, timeout=60, check=False)
+    cancel = [sys.executable, "-m", "hpc_flows", "runs", "cancel", "latest"]
+    done = subprocess.run(cancel, capture_output=True, text=True, timeout=_LONGEST, check=False)
+    assert (done.returncode, "Cancelled 1 job" in done.stdout) == (0, True), done
+    assert _states(home) == {"main": "Crashed", "slow": "Cancelled"}
+    assert not (tmp_path / "job-ended").exists()
+    again = subprocess.run(cancel, capture_output=True, text=True, timeout=_LONGEST, check=False)
+    assert "has ended already: Crashed. Nothing was cancelled" in again.stdout
