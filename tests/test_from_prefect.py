@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import click
 import pytest
 
 from hpc_flows import Flow, State, Task, cache_policies, futures, results, shell, transactions
+from hpc_flows.cli.main import cli
 from hpc_flows.exceptions import HpcFlowsError, ParameterError
 from hpc_flows.flows import flow
 from hpc_flows.shell import ShellOperation
@@ -27,6 +29,8 @@ IMPORT = re.compile(r"from ([\w.]+) import (.+)")
 OPTIONS = re.compile(r"(@task|@flow|ShellOperation)\((.+)\)")
 ATTRIBUTE = re.compile(r"([a-z]+)\.(\w+)")
 DOTTED = re.compile(r"(prefect\w*(?:\.\w+)*)\.(\w+)")
+
+COMMAND = re.compile(r"(?:prefect|hpc-flows) ([a-z -]+)")
 
 FIRST_COLUMNS = ("the same", "later", "refused")
 
@@ -114,6 +118,18 @@ def _takes(what: str, option: str) -> bool:
     return True
 
 
+def _is_command(words: list[str]) -> bool:
+    command: click.Command = cli
+    for word in words:
+        found = None
+        if isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), word)
+        if found is None:
+            return False
+        command = found
+    return True
+
+
 def _is_there(span: str) -> dict[str, bool]:
     """Return which of the names in a code span are there."""
     if found := IMPORT.fullmatch(span):
@@ -127,6 +143,8 @@ def _is_there(span: str) -> dict[str, bool]:
         known = hasattr(subject, found[2]) or found[2] in getattr(subject, "__slots__", ())
         annotated = found[2] in getattr(subject, "__annotations__", {})
         return {span: known or annotated}
+    if found := COMMAND.fullmatch(span):
+        return {span: _is_command(found[1].split())}
     if found := DOTTED.fullmatch(span):
         return {span: _can_import(found[1], found[2])}
     pytest.fail(f"no test knows how to look for {span!r}")
