@@ -213,7 +213,10 @@ class TaskFuture(Generic[R]):
                 return False
             self._final = state
             callbacks, self._callbacks = self._callbacks, []
-        self.task_run.state = state
+        run = self.task_run
+        run.state = state
+        if state.run is None:  # it has come from a job
+            state.belongs_to("task", run.id, run.flow_run_id)
         if callbacks:
             self._call(callbacks)
         return True

@@ -177,3 +177,8 @@ def test_wait_returns_a_pair_with_names() -> None:
     assert isinstance(both, DoneAndNotDoneFutures)
     done, not_done = both
     assert (done, not_done) == (both.done, both.not_done) == ({ready}, {late})
+
+
+def test_a_state_that_comes_from_elsewhere_is_told_whose_it_is() -> None:
+    future = _future(1)
+    assert future.state.state_details.task_run_id == future.task_run_id
