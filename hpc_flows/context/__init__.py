@@ -4,6 +4,7 @@ One ContextVar holds it, so that threads and asyncio tasks each see their own. P
 parts of it (`FlowRunContext`, `TaskRunContext`, `get_run_context`, ...) are in `context.views`.
 """
 
+# ruff: noqa: F405 - the names of `views` are loaded late, by `__getattr__`
 from __future__ import annotations
 
 from _thread import allocate_lock
@@ -19,19 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ClassVar, Literal, Protocol
 
-    from hpc_flows.context.views import (
-        ContextModel,
-        EngineContext,
-        FlowRunContext,
-        RunContextView,
-        SettingsContext,
-        TagsContext,
-        TaskRunContext,
-        get_run_context,
-        get_settings_context,
-        hydrated_context,
-        serialize_context,
-    )
+    from hpc_flows.context.views import *  # noqa: F403 - the names of its `__all__`
     from hpc_flows.futures import TaskFuture
     from hpc_flows.journal.writer import JournalWriter
     from hpc_flows.results.kept import RunResults
