@@ -9,8 +9,9 @@ from __future__ import annotations
 from time import monotonic
 
 from hpc_flows.context import _current
+from hpc_flows.exceptions import CrashedRun
 from hpc_flows.futures import value_of
-from hpc_flows.states import Completed
+from hpc_flows.states import Completed, Crashed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,6 +147,19 @@ def emitted(context: RunContext, flow: Any = None) -> Steps:
             turn.next("throw", error)
         else:
             turn.next("send", sent)
+        if context.root.is_closed and flow is None:
+            _end_too_late(context, wanted=not turn.is_over)
+            turn.next("close")
+
+
+def _end_too_late(context: RunContext, *, wanted: bool) -> None:
+    """End a task run whose flow run has ended before it, and whose journal takes nothing more."""
+    run: Any = context.task_run
+    message = (
+        f"Task run {run.name!r} cannot yield more: the flow run that it belongs to has ended. Take "
+        f"all values of a generator within the flow that calls it."
+    )
+    run.state = Crashed(message, data=CrashedRun(message)) if wanted else Completed()
 
 
 #: For `run_task`: there is no result that could be kept, or found.

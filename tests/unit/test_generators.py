@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import flow, tags, task
-from hpc_flows.exceptions import OptionValueError, ParameterBindError
+from hpc_flows.exceptions import CrashedRun, OptionValueError, ParameterBindError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.runtime import task_run
 
@@ -257,3 +257,19 @@ def test_a_generator_may_have_resources_and_be_a_method() -> None:
         return list(Model().letters("ab"))
 
     assert main() == ["a", "b"]
+
+
+def test_a_generator_that_outlives_its_flow_says_so_or_is_closed_quietly() -> None:
+    held: list[Any] = []
+
+    @flow
+    def main() -> None:
+        for _ in range(2):
+            values = count(3)
+            next(values)
+            held.append(values)
+
+    main()
+    with pytest.raises(CrashedRun, match="the flow run that it belongs to has ended"):
+        next(held[0])
+    held[1].close()
