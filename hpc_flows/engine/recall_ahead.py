@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 #: Tasks with the options of their flows put in, by both their ids; both are held by the value.
 _derived: dict[tuple[int, int, bool], tuple[Any, Any, Any]] = {}
+_MOST_DERIVED = 1000
 
 
 def found_before(calls: Sequence[Any]) -> list[Any]:
@@ -81,6 +82,8 @@ def _variant(task: Any, flow: Any, *, keeps: bool) -> Any:
     """Return the task with other options: always the same, so that its calls go together."""
     place = (id(task), id(flow), keeps)
     if place not in _derived:
+        if len(_derived) >= _MOST_DERIVED:
+            _derived.clear()
         options: dict[str, Any] = {"persist_result": keeps}
         for name in ("result_storage", "result_serializer"):
             said = getattr(flow, name, None)
