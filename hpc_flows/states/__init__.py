@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 
 if TYPE_CHECKING:
-    from typing import Generic
+    from typing import Generic as _Generic
 
     from typing_extensions import TypeVar
 
     R = TypeVar("R", default=Any)
 else:
 
-    class Generic:
+    class _Generic:
         """Stands for typing.Generic, which costs 8 ms to import in every job."""
 
         __slots__ = ()
@@ -140,7 +140,7 @@ FINAL_TYPES = frozenset(
 )
 
 
-class State(Generic[R]):
+class State(_Generic[R]):
     """One state of a run. It does not change; a run moves to another state instead.
 
     Attributes:
