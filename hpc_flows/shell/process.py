@@ -35,6 +35,8 @@ STEP = 0.2
 LINGER = 5.0
 #: Seconds between SIGTERM and SIGKILL when the interpreter ends.
 _LAST_GRACE = 1.0
+#: Seconds between two looks at whether something is left.
+_MOMENT = 0.01
 #: Bytes that are read at once, and lines that error messages repeat.
 _CHUNK = 1 << 16
 _TAIL = 20
@@ -177,11 +179,20 @@ class ShellProcess:
     def close(self) -> None:
         """End the script if it runs, and what it has left behind."""
         self.terminate()
-        if os.getpid() == self._owner and not self._family.is_empty():
+        if os.getpid() == self._owner and self._has_left_something():
             left = self._family.names()
             if left:
                 self._log(WARNING, leftovers(self.script.name(), left))
                 self._report(self._family.end())
+
+    def _has_left_something(self) -> bool:
+        """Tell whether something is left a moment later: much ends, or leaves, just then."""
+        deadline = time.monotonic() + STEP
+        while not self._family.is_empty():
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(_MOMENT)
+        return False
 
     # Behind it ----------------------------------------------------------------------------------
 
