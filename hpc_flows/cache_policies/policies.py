@@ -364,7 +364,7 @@ def policy_of(task: Any, options: Mapping[str, Any]) -> CachePolicy | None:
     """
     given = options.get("cache_policy")
     if options.get("persist_result") is False:
-        return given if given is None or isinstance(given, _None) else NO_CACHE
+        return None if given is None and "cache_policy" in options else NO_CACHE
     if task.cache_key_fn is not None:
         return CachePolicy.from_cache_key_fn(task.cache_key_fn)
     if given is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Self
 
     from hpc_flows.results.store import ResultStore
+    from hpc_flows.runs import TaskRun
     from hpc_flows.settings import Settings
 
 __all__ = [
@@ -121,7 +122,7 @@ class RunContextView(ContextModel):
 
     Attributes:
         parameters: what the run was called with, by name.
-        start_time: when the run was made.
+        start_time: when the run, or a task's present attempt, began.
         log_prints: whether `print` makes log records.
         persist_result: whether the run's result is kept for other runs.
         result_store: keeps it.
@@ -196,7 +197,7 @@ class TaskRunContext(RunContextView):
             task=context.task,
             task_run=context.task_run,
             parameters=context.task.bind(*context.arguments),
-            start_time=_moment(context.task_run.created),
+            start_time=_begun(context.task_run),
             log_prints=context.log_prints,
             persist_result=_persists(context),
             result_store=_store(context, with_task=True),
@@ -305,6 +306,11 @@ def _persists(context: RunContext) -> bool:
     if said is None:
         return context.keeping if plan is None else bool(plan.keeps)
     return bool(said)
+
+
+def _begun(run: TaskRun) -> datetime:
+    """Return when the run's present attempt began."""
+    return _moment(run.created if run.state is None else run.state.epoch)
 
 
 def _moment(epoch: float) -> datetime:

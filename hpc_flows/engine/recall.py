@@ -298,11 +298,12 @@ def _not_kept(plan: Plan, error: BaseException) -> str:
 
 
 def with_record(state: State, record: ResultRecord, context: RunContext) -> State:
-    """Return a state that holds the record where the value should not, or need not, be held."""
-    in_job = context.root.in_job and not _is_small(record, context)
-    if not context.task.cache_result_in_memory and not context.root.in_job:
+    """Return a state that holds the record: its data can be opened by parts, and need not stay."""
+    fields = record.metadata.fields
+    in_job = context.root.in_job
+    if not context.task.cache_result_in_memory and not in_job:
         record.release()
-    elif not in_job:
+    elif "file" not in fields or (in_job and fields.get("folder") is None):
         return state
     return State(
         state.type, state.name, state.message, data=record, details=state.details, epoch=state.epoch

@@ -355,3 +355,23 @@ def test_tasks_that_keep_nothing_load_none_of_this() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == ""
+
+
+def test_a_kept_file_can_be_opened_by_parts_without_loading_it() -> None:
+    pytest.importorskip("h5py")
+    numpy = pytest.importorskip("numpy")
+
+    @task(cache_key_fn=lambda *_: "field", result_serializer="hdf5")
+    def field() -> Any:
+        return {"t": numpy.arange(100.0)}
+
+    @flow
+    def run() -> list[float]:
+        firsts = []
+        for future in (field.submit(), field.submit()):
+            future.wait()
+            with future.result_handle() as handle:
+                firsts.append(float(handle["t"][3]))
+        return firsts
+
+    assert run() == [3.0, 3.0]
