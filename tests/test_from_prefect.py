@@ -13,6 +13,7 @@ import pytest
 
 from hpc_flows import Flow, State, Task, cache_policies, futures, results, shell, transactions
 from hpc_flows.cli.main import cli
+from hpc_flows.context import EngineContext, FlowRunContext, RunContextView, get_run_context
 from hpc_flows.exceptions import HpcFlowsError, ParameterError
 from hpc_flows.flows import flow
 from hpc_flows.shell import ShellOperation
@@ -197,6 +198,19 @@ def test_what_is_elsewhere_is_where_the_page_says(row: Row) -> None:
 def test_what_comes_later_or_is_refused_is_not_half_there(row: Row) -> None:
     there = [name for name, there in _all_of(row.prefect).items() if there]
     assert [name for name in there if not _refuses(name)] == [], "it has come: change the row"
+
+
+def test_the_contexts_of_runs_share_a_class_and_the_flows_has_two_names() -> None:
+    @task
+    def around() -> tuple[bool, bool]:
+        outer, inner = FlowRunContext.get(), get_run_context()
+        return isinstance(outer, EngineContext), isinstance(inner, RunContextView)
+
+    @flow
+    def study() -> tuple[bool, bool]:
+        return around()
+
+    assert study() == (True, True)
 
 
 def test_states_are_what_the_page_shows_them_with() -> None:
