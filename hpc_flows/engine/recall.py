@@ -186,9 +186,12 @@ def usable(context: RunContext, plan: Plan) -> list[Any] | None:
     record, problem = plan.store.find(str(plan.key))
     if record is not None:
         try:
-            return [record.get() if _is_small(record, context) else record]
+            value = record.get() if _is_small(record, context) else record
         except ResultError as error:
             problem = text_of(error)
+        else:
+            # With a file of its own its parts can be opened: the record leads there.
+            return [record if "file" in record.metadata.fields else value]
     if problem is not None:
         message = f"The result that was kept as {plan.key!r} is computed again: {problem}"
         run_log(context, WARNING, message)
