@@ -25,10 +25,16 @@ LOCAL = """
     import sys, time
     from hpc_flows import flow, task
 
+    def rest(seconds):
+        # In pieces: a signal that comes right before a system call does not end that call.
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.05)
+
     @task
     def slow():
         print("begun", flush=True)
-        time.sleep(300)
+        rest(300)
 
     @task
     def after(_):
@@ -40,7 +46,7 @@ LOCAL = """
     @flow(on_crashed=[hook], on_cancellation=[hook])
     def main():
         after.submit(slow.submit())
-        time.sleep(300)
+        rest(300)
 
     main()
 """
@@ -115,7 +121,8 @@ ASYNC = """
     @task
     async def slow():
         print("begun", flush=True)
-        await asyncio.sleep(300)
+        while True:  # as in `rest`
+            await asyncio.sleep(0.05)
 
     def hook(flow, run, state):
         print(state.name, flush=True)
@@ -169,6 +176,12 @@ ON_CLUSTER = """
     import os, sys, time
     from hpc_flows import Resources, flow, task
 
+    def rest(seconds):
+        # In pieces: a signal that comes right before a system call does not end that call.
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.05)
+
     @task(resources=Resources(cpus=1))
     def slow(folder):
         open(os.path.join(folder, "job-began"), "w").close()
@@ -182,7 +195,7 @@ ON_CLUSTER = """
         while not os.path.exists(os.path.join(folder, "job-began")):
             time.sleep(0.05)
         print("begun", flush=True)
-        time.sleep(300)
+        rest(300)
 
     main(os.getcwd())
 """
