@@ -151,19 +151,19 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "memory://root/other/x",
-        "memory://root/base-2/x",
+        "memory://box/other/x",
+        "memory://box/base-2/x",
         "memory://ROOT/base/x",
-        "memory://root/base/../x",
-        "memory://root/base/%2e%2e/x",
-        "memory://root/base\\..\\x",
-        "memory://root/ba%73e/x",
+        "memory://box/base/../x",
+        "memory://box/base/%2e%2e/x",
+        "memory://box/base\\..\\x",
+        "memory://box/ba%73e/x",
         "../x",
-        "s3://root/base/x",
+        "s3://box/base/x",
     ],
 )
 def test_nothing_beside_a_remote_folder_is_reached(path: str) -> None:
-    place = RemoteFileSystem("memory://root/base")
+    place = RemoteFileSystem("memory://box/base")
     with pytest.raises(ValueError, match=r"outside of the base path|must use the same scheme"):
         place.write_path(path, b"")
 
