@@ -153,7 +153,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     [
         "memory://box/other/x",
         "memory://box/base-2/x",
-        "memory://ROOT/base/x",
+        "memory://BOX/base/x",
         "memory://box/base/../x",
         "memory://box/base/%2e%2e/x",
         "memory://box/base\\..\\x",
@@ -173,7 +173,7 @@ def test_nothing_beside_a_remote_folder_is_reached(path: str) -> None:
     [
         ("folder", "must start with a scheme"),
         ("memory://", "must include a location"),
-        ("file:///x/y", "must include a location"),
+        ("file:" + 3 * "/" + "y", "must include a location"),
         ("file://host/y", "use LocalFileSystem"),
     ],
 )
