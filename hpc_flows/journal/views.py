@@ -4,7 +4,8 @@ Each view takes events in any order and any number of times: what it shows depen
 events it has seen. Within one attempt the stage of a state decides, not the clock, because the
 clocks of nodes differ: Running comes after Pending, and a final state after both. Of two final
 states the driver's counts, which has heard both witnesses, the job and the scheduler; of two by
-the same kind of writer the earlier. A later attempt comes after every state of an earlier one.
+the same kind of writer the earlier. Only RolledBack follows a final state: a run that had completed
+was undone with its transaction. A later attempt comes after every state of an earlier one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _FINAL = 5
 _TOLD_BY_JOB = 6
+_UNDONE = 7
 _BETWEEN = 3
 _STAGES = {
     "SCHEDULED": 0,
@@ -62,7 +64,9 @@ class Change(NamedTuple):
         stage = _STAGES[type_]
         if stage < _BETWEEN and (name == "AwaitingRetry" or _is_requeued(data)):
             stage = _BETWEEN
-        if stage == _FINAL and not is_driver(event.writer):
+        if stage == _FINAL and name == "RolledBack":
+            stage = _UNDONE
+        elif stage == _FINAL and not is_driver(event.writer):
             stage = _TOLD_BY_JOB
         # Before its first start a run has counted no attempt; its first one is on its way.
         attempt = max(1, int(data.get("attempt") or 0))
@@ -100,9 +104,9 @@ class StatefulView:
         """Take a state."""
         change = Change.of(event)
         insort(self._changes, change, key=_order)
-        if change.stage >= _FINAL:
-            finals = sum(c.attempt == change.attempt and c.stage >= _FINAL for c in self._changes)
-            self.unheard += finals > 1
+        if _FINAL <= change.stage < _UNDONE:
+            same = (c for c in self._changes if c.attempt == change.attempt)
+            self.unheard += sum(_FINAL <= c.stage < _UNDONE for c in same) > 1
 
     def _describe(self, data: dict[str, Any]) -> None:
         self.name = str(data.get("name", ""))
@@ -114,7 +118,7 @@ class StatefulView:
         if not self._changes:
             return None
         last = self._changes[-1]
-        if last.stage < _FINAL:
+        if last.stage < _FINAL or last.stage == _UNDONE:
             return last
         same = (c for c in self._changes if c.attempt == last.attempt and c.stage >= _FINAL)
         return next(same)
@@ -215,10 +219,11 @@ class StatefulView:
 
     def _first_finals(self) -> Iterator[Change]:
         for _, attempt in groupby(self._changes, key=lambda change: change.attempt):
+            has_ended = False
             for change in attempt:
-                yield change
-                if change.stage >= _FINAL:
-                    break
+                if not has_ended or change.stage == _UNDONE:
+                    yield change
+                has_ended = has_ended or change.stage >= _FINAL
 
 
 class FlowRunView(StatefulView):

@@ -257,6 +257,23 @@ def test_of_two_ends_of_an_attempt_the_earlier_counts_and_the_other_is_noted(
     assert (view.state_name, view.ended, view.unheard) == ("JobLost", 5, 1)
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_run_that_was_undone_after_its_end_is_rolled_back(
+    story: Story,
+    backwards: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    story.task("t")
+    story.state("t", "RUNNING", 1, writer="job")
+    story.state("t", "COMPLETED", 5, writer="job", details={"node": "n1"}, result={"inline": ""})
+    story.state("t", "COMPLETED", 9, "RolledBack")
+    view = replay(reversed(story.events) if backwards else story.events)
+    run = view.task_runs["t"]
+    assert (run.state_name, run.state_type, run.result) == ("RolledBack", "COMPLETED", None)
+    assert (run.ended, run.unheard, run.known("node")) == (9, 0, "n1")
+    assert [name for _, _, name in run.history] == ["Running", "Completed", "RolledBack"]
+    assert view.counts == {"train": {"RolledBack": 1}}
+
+
 def test_a_cancellation_before_the_first_start_is_of_the_first_attempt(story: Story) -> None:
     story.task("t")
     story.state("t", "RUNNING", 4, writer="job")

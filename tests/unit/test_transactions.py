@@ -10,6 +10,7 @@ import pytest
 from hpc_flows import flow, task
 from hpc_flows.exceptions import TransactionError
 from hpc_flows.journal.reader import read_run
+from hpc_flows.journal.replay import replay
 from hpc_flows.locking import MemoryLockManager
 from hpc_flows.results import ResultStore
 from hpc_flows.task_runners import ProcessPoolTaskRunner
@@ -180,17 +181,22 @@ def test_a_task_is_cached_by_its_own_transaction_before_it_commits() -> None:
 
 def test_runs_that_were_undone_are_seen_to_be(home: Path) -> None:
     one = Trace().task("one")
+    ends: list[Any] = []
 
     @flow
     def run() -> None:
         with transaction():
-            one()
+            future = one.submit()
+            future.wait()
+            ends.append(future)
             fail()
 
     run(return_state=True)
+    ends = [future.task_run.state for future in ends]
     (folder,) = home.glob("runs/*")
-    names = [e.data["name"] for e in read_run(str(folder)) if e.kind == "state"]
-    assert "RolledBack" in names
+    view = replay(read_run(str(folder)))
+    assert view.counts == {"one": {"RolledBack": 1}}
+    assert [state.name for state in ends] == ["RolledBack"]
 
 
 def test_values_are_shared_with_hooks_and_inner_transactions() -> None:
