@@ -8,17 +8,19 @@ from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.parameters import unbind
 from hpc_flows.engine.retries import delay_before
-from hpc_flows.engine.task_engine import (
-    UNFINISHED,
-    finished,
-    trace_of,
-    with_values,
-    without_our_frames,
-)
+from hpc_flows.engine.task_engine import UNFINISHED, finished, with_values
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
 from hpc_flows.exceptions import FlowRunTimeoutError, TerminationSignal, repr_of, text_of
 from hpc_flows.futures import find_futures, replace_futures, value_of
-from hpc_flows.logging import ERROR, INFO, attach_loggers, catch_prints, run_log
+from hpc_flows.logging import (
+    ERROR,
+    INFO,
+    attach_loggers,
+    catch_prints,
+    run_log,
+    trace_of,
+    without_our_frames,
+)
 from hpc_flows.states import (
     AwaitingRetry,
     Cancelled,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpc_flows.engine.drive import Call
 from hpc_flows.engine.options import function_flags
 from hpc_flows.exceptions import ParameterError, repr_of
-from hpc_flows.logging import ERROR, INFO, run_log
+from hpc_flows.logging import ERROR, INFO, run_log, trace_of, without_our_frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run_hooks(
             args = (subject, run, state)
             yield Call(hook, args, {}, context, None, is_coroutine_function(hook))
         except Exception as error:  # noqa: BLE001 - a hook must not change how the run ends
-            message = f"An error was encountered while running hook {name!r}: {repr_of(error)}"
-            run_log(context, ERROR, message)
+            told = f"An error was encountered while running hook {name!r}: {repr_of(error)}"
+            run_log(context, ERROR, told + trace_of(without_our_frames(error)))
         else:
             run_log(context, INFO, f"Hook {name!r} finished running successfully")

@@ -22,7 +22,14 @@ from hpc_flows.futures import (
     replace_futures,
     value_of,
 )
-from hpc_flows.logging import ERROR, INFO, catch_prints, run_log
+from hpc_flows.logging import (
+    ERROR,
+    INFO,
+    catch_prints,
+    run_log,
+    trace_of,
+    without_our_frames,
+)
 from hpc_flows.states import (
     AwaitingRetry,
     Completed,
@@ -272,28 +279,6 @@ def _wants_retry(condition: Any, run: TaskRun, context: RunContext, state: State
         what = f"Task run failed with exception: {repr_of(state.data)}"
         run_log(context, ERROR, f"{what} - Its retry condition does not want another attempt")
     return wanted
-
-
-def without_our_frames(error: BaseException) -> BaseException:
-    """Cut the engine's own frames off the beginning of an exception's traceback."""
-    frames = error.__traceback__
-    while frames is not None and _is_ours(str(frames.tb_frame.f_globals.get("__name__"))):
-        frames = frames.tb_next
-    error.__traceback__ = frames
-    return error
-
-
-def _is_ours(module: str) -> bool:
-    return module.startswith(("hpc_flows.engine.", "hpc_flows.task_runners."))
-
-
-def trace_of(error: BaseException) -> str:
-    """Return an exception's traceback as text on lines of its own, empty if it has none."""
-    if error.__traceback__ is None and error.__cause__ is None:
-        return ""
-    import traceback  # noqa: PLC0415 - only for what failed
-
-    return "\n" + "".join(traceback.format_exception(error)).rstrip()
 
 
 def _conclude(task: Any, run: TaskRun, context: RunContext, state: State) -> Steps:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from hpc_flows._version import __version__
-from hpc_flows.exceptions import PayloadError
+from hpc_flows.exceptions import PayloadError, UnfinishedRun
 from hpc_flows.jobs import payload as form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
 
 #: Values of these types are never worth a section of their own.
@@ -220,22 +220,31 @@ def _dump_argument(name: str, label: str, value: Any) -> bytes:
 
 
 def _blame(name: str, call: Arguments, error: Exception) -> PayloadError:
-    """Find which argument cannot be pickled."""
-    named = [(f"argument {n + 1}", value) for n, value in enumerate(call.args)]
-    named += [(f"argument {key!r}", value) for key, value in call.kwargs.items()]
+    text = blame_argument(name, call.args, call.kwargs)
+    return PayloadError(text or _cannot(f"A call of task {name!r}", "call", call.run, error))
+
+
+def blame_argument(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], to: str = "a job"
+) -> str | None:
+    """Say which argument of a task cannot be pickled, and what in it; None if all can be."""
+    named = [(f"argument {n + 1}", value) for n, value in enumerate(args)]
+    named += [(f"argument {key!r}", value) for key, value in kwargs.items()]
     for label, value in named:
         try:
-            _dump_argument(name, label, value)
-        except PayloadError as found:
-            return found
-    return PayloadError(_cannot(f"A call of task {name!r}", "call", call.run, error))
+            dumps(value)
+        except Exception as error:  # noqa: BLE001 - whatever a user's __reduce__ raises
+            return _cannot(f"{label.capitalize()} of task {name!r}", label, value, error, to)
+    return None
 
 
-def _cannot(subject: str, label: str, value: Any, error: Exception) -> str:
+def _cannot(subject: str, label: str, value: Any, error: Exception, to: str = "a job") -> str:
+    if isinstance(error, UnfinishedRun):  # says itself what it is about and what to do
+        return f"{subject} cannot be sent to {to}: {error}"
     trail, culprit = find_culprit(value)
     where = f" at {label}{trail}" if trail else ""
     return (
-        f"{subject} cannot be sent to a job: it holds {_describe(culprit)}{where}, which cannot be "
+        f"{subject} cannot be sent to {to}: it holds {_describe(culprit)}{where}, which cannot be "
         f"pickled ({type(error).__name__}: {error}). Make it inside the task, or pass what it is "
         "made from: a path instead of an open file, settings instead of a connection."
     )

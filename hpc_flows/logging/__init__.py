@@ -354,3 +354,25 @@ def __getattr__(name: str) -> Any:
     hint = close_match(name, __all__)
     msg = f"hpc_flows.logging has no attribute {name!r}.{hint}"
     raise AttributeError(msg)
+
+
+def without_our_frames(error: BaseException) -> BaseException:
+    """Cut the engine's frames off the beginning of an exception's traceback."""
+    frames = error.__traceback__
+    while frames is not None and _is_ours(str(frames.tb_frame.f_globals.get("__name__"))):
+        frames = frames.tb_next
+    error.__traceback__ = frames
+    return error
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith(("hpc_flows.engine.", "hpc_flows.task_runners."))
+
+
+def trace_of(error: BaseException) -> str:
+    """Return an exception's traceback as text on lines of its own, empty if it has none."""
+    if error.__traceback__ is None and error.__cause__ is None:
+        return ""
+    import traceback  # noqa: PLC0415 - only for what failed
+
+    return "\n" + "".join(traceback.format_exception(error)).rstrip()

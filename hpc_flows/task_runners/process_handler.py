@@ -13,15 +13,13 @@ from hpc_flows.engine.drive import ExecutionLost, drive
 from hpc_flows.engine.family import Family
 from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.engine.timeouts import DeadlineReached
-from hpc_flows.exceptions import PayloadError
-from hpc_flows.runs import FlowRun
 from hpc_flows.serializers.pickle import dumps, loads
 from hpc_flows.task_runners.batches import END, MOST, Batch, Tokens
 from hpc_flows.task_runners.frames import Receiver, send
+from hpc_flows.task_runners.process_messages import message_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from hpc_flows.context import RunContext
@@ -447,43 +445,6 @@ def _is_like(call: TaskCall, first: TaskCall) -> bool:
         and one.log_prints == other.log_prints
         and _is_simple(call)
     )
-
-
-def message_of(context: RunContext, bodies: Sequence[tuple[Any, ...]]) -> list[bytes]:
-    """Return the message that has a worker call a context's task, once for each body.
-
-    A body holds the run, what to add to its count of attempts, the arguments, and those by name.
-    """
-    task, rest = context.task, (context.tags, context.log_prints)
-    return [
-        _pickled(task, "Task", task),
-        _pickled_setting(context.flow_run, rest),
-        *(_pickled(task, "An argument of task", body) for body in bodies),
-    ]
-
-
-def _pickled(task: Any, what: str, value: Any) -> bytes:
-    try:
-        return dumps(value)
-    except Exception as error:
-        msg = f"{what} {task.name!r} cannot be sent to a worker process: {error}"
-        raise PayloadError(msg) from error
-
-
-def _pickled_setting(flow_run: FlowRun | None, rest: tuple[Any, ...]) -> bytes:
-    """Pickle what is around a task, without the flow's parameters where they cannot be pickled."""
-    try:
-        return dumps((flow_run, *rest))
-    except Exception:  # noqa: BLE001 - whatever the parameters' own methods raise
-        return dumps((_bare(flow_run), *rest))
-
-
-def _bare(flow_run: FlowRun | None) -> FlowRun | None:
-    if flow_run is None:
-        return None
-    bare = FlowRun(flow_run.flow_name, flow_run.name, tags=flow_run.tags, root_id=flow_run.root_id)
-    bare.id = flow_run.id
-    return bare
 
 
 def _signal_name(number: int) -> str:

@@ -13,15 +13,16 @@ import sys
 
 from hpc_flows.context import RootRun, RunContext, entered
 from hpc_flows.engine.drive import Call, drive
-from hpc_flows.engine.task_engine import settled, without_our_frames
+from hpc_flows.engine.task_engine import settled
 from hpc_flows.exceptions import ResultError
 from hpc_flows.journal.writer import JournalWriter
-from hpc_flows.logging import attach_loggers, catch_prints
+from hpc_flows.logging import attach_loggers, catch_prints, without_our_frames
 from hpc_flows.results.kept import RunResults
 from hpc_flows.serializers.pickle import dumps, loads, not_picklable
 from hpc_flows.settings import Settings
 from hpc_flows.task_runners.batches import END, Claims
 from hpc_flows.task_runners.frames import Receiver, send
+from hpc_flows.task_runners.orphans import Orphanhood
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Worker:
         self._receiver = Receiver(channel)
         self._claims = Claims(tokens)
         self._loaded: dict[bytes, Any] = {}
+        self._orphanhood = Orphanhood()
+        self._orphanhood.hear()
         start = loads(self._receiver.receive()[0])
         settings = Settings(*start["settings"])
         run_dir, run_id, key = start["run_dir"], start["run_id"], start["key"]
@@ -69,9 +72,11 @@ class Worker:
         while True:
             try:
                 task, setting, *bodies = self._receiver.receive()
+                self._orphanhood.is_busy = True
                 for number in self._claims.of_next_message():
                     answer = self._answer(bytes(task), bytes(setting), bodies[number])
                     send(self._channel, answer)
+                self._orphanhood.is_busy = False
                 send(self._channel, [END, b""])
             except (EOFError, OSError):
                 break

@@ -140,7 +140,8 @@ def test_what_cannot_be_sent_is_named() -> None:
         return [f.result(raise_on_failure=False) for f in (argument, value)]
 
     argument, value = main()
-    assert "An argument of task 'work' cannot be sent" in str(argument)
+    told = "Argument 1 of task 'work' cannot be sent to a worker process: it holds a generator"
+    assert told in str(argument)
     assert "returned, but: A value of type 'generator' cannot be pickled" in str(value)
 
 
