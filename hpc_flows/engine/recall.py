@@ -270,24 +270,27 @@ def kept(context: RunContext, state: State) -> Steps:
     """Keep the value of a completed attempt before its state is recorded, where that is for good.
 
     So a journal that says Completed is true also for the runs that will look for the result, and
-    a job's large result is written once. A run that others may undo is kept when it is committed.
+    a job's large result is written once. A run that others may undo is kept when it is committed;
+    its record knows the file from then on.
 
     Returns:
         the state, perhaps with the record in the place of the value.
     """
     mine = context.transaction
     plan = mine.plan
-    if plan is None or not plan.keeps or plan.joins:
+    if plan is None or not plan.keeps:
         return state
-    if context.task.on_commit_hooks and not _is_of_job(context):
-        return state
+    later = plan.joins or (context.task.on_commit_hooks and not _is_of_job(context))
     try:
         record = plan.store.create_result_record(_bare(state.data), plan.key, plan.expires())
-        yield Away(lambda: plan.store.persist_result_record(record, mine.holder), context)
+        if not later:
+            yield Away(lambda: plan.store.persist_result_record(record, mine.holder), context)
     except (HpcFlowsError, OSError) as error:
         run_log(context, WARNING, _not_kept(plan, error))
         plan.keeps = mine.write_on_commit = False
         return state
+    if later:
+        return state if context.root.in_job else _holding(state, record, plan)
     plan.record = record
     run_log(context, DEBUG, f"The result is kept as {plan.key!r} in {plan.store.place!r}.")
     return with_record(state, record, context)
@@ -308,9 +311,18 @@ def with_record(state: State, record: ResultRecord, context: RunContext) -> Stat
         record.release()
     elif "file" not in fields or (in_job and fields.get("folder") is None):
         return state
-    return State(
-        state.type, state.name, state.message, data=record, details=state.details, epoch=state.epoch
-    )
+    return _with_data(state, record)
+
+
+def _holding(state: State, record: ResultRecord, plan: Plan) -> State:
+    """Return a state that holds the record, whose file will be there after the commit."""
+    plan.record = record
+    return _with_data(state, record)
+
+
+def _with_data(state: State, data: Any) -> State:
+    details, epoch = state.details, state.epoch
+    return State(state.type, state.name, state.message, data=data, details=details, epoch=epoch)
 
 
 def keep_flow_result(flow: Any, run: FlowRun, context: RunContext, state: State) -> State:

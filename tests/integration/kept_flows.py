@@ -43,6 +43,18 @@ def tell(txn: Any) -> None:
     open(f"{path}.committed-by-{os.getpid()}", "x").close()
 
 
+@task(resources=SMALL, retries=1)
+def second_time(folder: str) -> str:
+    path = f"{folder}/tried"
+    if not os.path.exists(path):
+        open(path, "x").close()
+        raise OSError("not yet")
+    return path
+
+
+second_time.on_rollback(remove)
+
+
 @task(resources=SMALL)
 def fail() -> None:
     raise ValueError("no")

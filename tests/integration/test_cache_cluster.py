@@ -8,10 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kept_flows import fail, field, square, write
+from kept_flows import fail, field, second_time, square, write
 
 from hpc_flows import flow
 from hpc_flows.journal.reader import read_run
+from hpc_flows.journal.replay import replay
 from hpc_flows.transactions import transaction
 
 if TYPE_CHECKING:
@@ -81,6 +82,36 @@ def test_a_large_result_is_written_once_where_other_programs_find_it(home: Path)
         assert file["t"].shape == (20_000,)
     assert not list(home.glob("runs/*/results/*"))
     assert run() == sum(range(20_000))
+
+
+def test_the_file_of_a_job_s_result_is_read_by_parts_however_small_it_is(home: Path) -> None:
+    pytest.importorskip("h5py")
+
+    @flow
+    def run(size: int) -> tuple[str, float]:
+        future = field.submit(size)
+        with future.result_handle() as handle:
+            assert handle.path.startswith(str(home / "storage"))
+            return future.state.name, float(handle["t"][3])
+
+    for size in (10, 20_000):
+        assert [run(size), run(size)] == [("Completed", 3.0), ("Cached", 3.0)]
+
+
+def test_a_job_s_run_that_is_undone_is_seen_to_be_whatever_attempt_it_took(
+    home: Path, marks: Path
+) -> None:
+    @flow
+    def run() -> None:
+        with transaction():
+            second_time(str(marks))
+            fail()
+
+    run(return_state=True)
+    (folder,) = home.glob("runs/*")
+    counts = replay(read_run(str(folder))).counts
+    assert counts["second_time"] == {"RolledBack": 1}
+    assert list(marks.iterdir()) == []
 
 
 def test_a_purged_result_is_computed_again(home: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from hpc_flows import flow, task
 from hpc_flows.cache_policies import DEFAULT, FILES, INPUTS, NO_CACHE, TASK_SOURCE
+from hpc_flows.exceptions import MissingResult
 from hpc_flows.locking import MemoryLockManager
 from hpc_flows.results import ResultStore
 from hpc_flows.task_runners import ProcessPoolTaskRunner
+from hpc_flows.transactions import transaction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -375,3 +377,24 @@ def test_a_kept_file_can_be_opened_by_parts_without_loading_it() -> None:
         return firsts
 
     assert run() == [3.0, 3.0]
+
+
+def test_what_a_transaction_commits_can_be_opened_from_then_on() -> None:
+    pytest.importorskip("h5py")
+    numpy = pytest.importorskip("numpy")
+
+    @task(result_storage_key="field", result_serializer="hdf5", persist_result=True)
+    def field() -> Any:
+        return {"t": numpy.arange(100.0)}
+
+    @flow
+    def run() -> float:
+        with transaction():
+            state = field(return_state=True)
+            assert state.result()["t"][3] == 3.0
+            with pytest.raises(MissingResult, match="not in a file of its own"):
+                state.result_handle()
+        with state.result_handle() as handle:
+            return float(handle["t"][4])
+
+    assert run() == 4.0
