@@ -230,13 +230,15 @@ class Submitted:
 
     Attributes:
         calls: `TaskCall`s by the ids of their runs.
+        lent: references to generators that its code takes values from, or None.
         when_empty: called when the last one has ended; or None.
     """
 
-    __slots__ = ("calls", "when_empty")
+    __slots__ = ("calls", "lent", "when_empty")
 
     def __init__(self) -> None:
         self.calls: dict[str, Any] = {}
+        self.lent: dict[Any, None] | None = None
         self.when_empty: Callable[[], None] | None = None
 
     def add(self, call: Any) -> None:

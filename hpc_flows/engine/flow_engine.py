@@ -178,8 +178,17 @@ def _cancel(context: RunContext, reason: str, *, started: bool) -> None:
 
 def _wait_for_tasks(context: RunContext) -> Steps:
     """Wait for everything that was submitted; its tasks may submit more meanwhile."""
+    yield from _end_lent(context)
     while futures := context.submitted.futures():
         yield Wait(futures)
+
+
+def _end_lent(context: RunContext) -> Steps:
+    """End the generators among its tasks whose values nobody has taken to the end."""
+    if context.submitted.lent:
+        from hpc_flows.engine.generators import end_lent  # noqa: PLC0415 - few tasks yield
+
+        yield from end_lent(context)
 
 
 def _tries_again(flow: Any, run: FlowRun, context: RunContext, state: State, retry: int) -> Steps:
@@ -224,6 +233,7 @@ def _abort(flow: Any, run: FlowRun, context: RunContext, error: BaseException) -
         leaving = yield from _cancel_all(context, reason)
     _record(run, context, state)
     if not leaving:
+        yield from _end_lent(context)
         yield from run_hooks(hooks, flow, run, state, context)
     run_log(context, ERROR, f"Finished in state {state!r}")
 

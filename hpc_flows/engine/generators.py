@@ -6,12 +6,14 @@ The engine's generator then yields, besides operations, an `Emit` for each value
 
 from __future__ import annotations
 
+from _weakref import ref
 from time import monotonic
 
 from hpc_flows.context import _current
+from hpc_flows.engine.drive import Call, adrive
 from hpc_flows.exceptions import CrashedRun
 from hpc_flows.futures import value_of
-from hpc_flows.states import Completed, Crashed
+from hpc_flows.states import Completed, Crashed, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,22 +150,96 @@ def emitted(context: RunContext, flow: Any = None) -> Steps:
         else:
             turn.next("send", sent)
         if context.root.is_closed and flow is None:
-            _end_too_late(context, wanted=not turn.is_over)
+            run: Any = context.task_run
+            run.state = Completed() if turn.is_over else _ended_too_early(context.task)
             turn.next("close")
 
 
-def _end_too_late(context: RunContext, *, wanted: bool) -> None:
-    """End a task run whose flow run has ended before it, and whose journal takes nothing more."""
-    run: Any = context.task_run
+def _ended_too_early(task: Any) -> State:
+    """Return the state that tells who wants more of a task that the flow's end has ended."""
     message = (
-        f"Task run {run.name!r} cannot yield more: the flow run that it belongs to has ended. Take "
+        f"Task {task.name!r} cannot yield more: the flow run that it belongs to has ended. Take "
         f"all values of a generator within the flow that calls it."
     )
-    run.state = Crashed(message, data=CrashedRun(message)) if wanted else Completed()
+    return Crashed(message, data=CrashedRun(message))  # type: ignore[no-any-return]
 
 
 #: For `run_task`: there is no result that could be kept, or found.
 emitted.is_lazy = True  # type: ignore[attr-defined]
+
+
+class Lent:
+    """The steps of a call that yields, for `stream`: the end of its flow run ends them, too.
+
+    Args:
+        task: the task that is called.
+        make: returns the steps, given a weak reference to this.
+    """
+
+    __slots__ = ("__weakref__", "_ended", "_op", "_steps", "_task")
+
+    def __init__(self, task: Any, make: Callable[[ref[Lent]], Steps]) -> None:
+        self._steps = make(ref(self))
+        self._task = task
+        self._op: Any = None
+        self._ended = False
+
+    def send(self, answer: Any) -> Any:
+        """Send an answer to the steps and return the next operation."""
+        return self._next(self._steps.send, answer)
+
+    def throw(self, error: BaseException) -> Any:
+        """Throw an exception into the steps and return the next operation."""
+        return self._next(self._steps.throw, error)
+
+    def _next(self, move: Callable[[Any], Any], given: Any) -> Any:
+        if self._ended:
+            is_quiet = isinstance(given, NoMore)
+            raise StopIteration(Completed() if is_quiet else _ended_too_early(self._task))
+        self._op = None
+        self._op = move(given)
+        return self._op
+
+    def end(self, context: RunContext) -> Steps:
+        """End the steps, if they wait for their caller; one that runs in a thread goes on."""
+        if type(self._op) is not Emit:
+            return
+        self._ended = True
+        if self._task.isasync:
+            yield Call(adrive, (self._ending(),), {}, context, None, True)
+        else:
+            yield from self._ending()
+
+    def _ending(self) -> Steps:
+        try:
+            op: Any = self._steps.throw(NoMore())
+            while True:
+                try:
+                    answer = None if type(op) is Emit else (yield op)
+                except BaseException as error:  # noqa: BLE001 - the generator decides about each
+                    op = self._steps.throw(error)
+                else:  # with retries it may have begun anew
+                    wants_caller = type(op) is Emit
+                    op = self._steps.throw(NoMore()) if wants_caller else self._steps.send(answer)
+        except StopIteration as end:
+            return end.value
+
+
+def lend(lent: ref[Lent], context: RunContext) -> None:
+    """Note what yields values to a caller, for as long as the caller and the flow run have it."""
+    submitted, steps = context.submitted, lent()
+    if submitted.lent is None:
+        submitted.lent = {}
+    if steps is not None:
+        submitted.lent[ref(steps, submitted.lent.pop)] = None
+
+
+def end_lent(context: RunContext) -> Steps:
+    """End the generators of a context's flow run that are not used up, the last one first."""
+    left, context.submitted.lent = context.submitted.lent, None
+    for lent in reversed(list(left or ())):
+        if (steps := lent()) is not None:
+            yield from steps.end(context)
 
 
 def emitted_at_end(steps: Steps) -> Steps:

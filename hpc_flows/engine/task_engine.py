@@ -201,6 +201,10 @@ def settled(value: Any, context: RunContext, *, everything: bool) -> Steps:
     if futures:
         yield Wait(futures)
         value = replace_futures(value, lambda future: value_of(future.state))
+    if everything and context.submitted.lent:
+        from hpc_flows.engine.generators import end_lent  # noqa: PLC0415 - few tasks yield
+
+        yield from end_lent(context)
     while everything and (pending := context.submitted.futures()):
         yield Wait(pending)
     return value

@@ -20,19 +20,31 @@ from hpc_flows.task_runners.routing import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _weakref import ref
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from hpc_flows.context import RunContext
     from hpc_flows.engine.drive import Steps
+    from hpc_flows.engine.generators import Lent
 
 
-def in_turns(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
+def in_turns(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Lent:
+    """Return the steps of a call that yields its values to whoever asks for them."""
+    from hpc_flows.engine.generators import Lent  # noqa: PLC0415 - few tasks yield
+
+    return Lent(task, lambda lent: _in_turns(task, args, kwargs, wait_for, lent))
+
+
+def _in_turns(
+    task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any, lent: ref[Lent]
+) -> Steps:
     """Run a call that yields in the context of whoever asks for the first value."""
-    from hpc_flows.engine.generators import emitted  # noqa: PLC0415 - as above
+    from hpc_flows.engine.generators import emitted, lend  # noqa: PLC0415 - as above
 
     context = current()
     if context is not None and context.root is not None:
+        lend(lent, context)
         return (yield from _steps_in(task, context, args, kwargs, wait_for, emitted))
     with standing_alone(task.name) as context:
         return (yield from _steps_in(task, context, args, kwargs, wait_for, emitted))
@@ -98,7 +110,12 @@ def _handed_out(
 def _outside(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Steps:
     """Run a direct call that is part of no flow run: it gets a run directory of its own."""
     with standing_alone(task.name) as context, entered(context):
-        return (yield from _steps_in(task, context, args, kwargs, wait_for))
+        state = yield from _steps_in(task, context, args, kwargs, wait_for)
+        if context.submitted.lent:
+            from hpc_flows.engine.generators import end_lent  # noqa: PLC0415 - as above
+
+            yield from end_lent(context)
+        return state
 
 
 def hand_out(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import flow, tags, task
+from hpc_flows.context import current
 from hpc_flows.exceptions import CrashedRun, OptionValueError, ParameterBindError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.runtime import task_run
@@ -259,17 +260,118 @@ def test_a_generator_may_have_resources_and_be_a_method() -> None:
     assert main() == ["a", "b"]
 
 
-def test_a_generator_that_outlives_its_flow_says_so_or_is_closed_quietly() -> None:
+def test_the_end_of_a_flow_closes_the_generators_that_are_not_used_up(home: Path) -> None:
+    held: list[Any] = []
+    closed: list[str] = []
+
+    @task
+    def numbers(name: str) -> Generator[int, None, None]:
+        try:
+            yield from range(3)
+        finally:
+            closed.append(name)
+
+    @flow
+    def main() -> None:
+        for name in ("first", "second", "used up"):
+            values = numbers(name)
+            next(values)
+            held.append(values)
+        list(held[2])
+        held.append(numbers("never begun"))
+
+    main()
+    assert closed == ["used up", "second", "first"]
+    assert sorted(_states(home)) == ["Completed"] * 3 + ["Running"] * 3
+    with pytest.raises(CrashedRun, match="the flow run that it belongs to has ended"):
+        next(held[0])
+    held[1].close()
+    assert next(held[2], "no more") == "no more"
+
+
+@pytest.mark.parametrize("end", [ValueError, KeyboardInterrupt])
+def test_a_generator_ends_with_a_flow_that_fails_or_is_interrupted(
+    home: Path, end: type[BaseException]
+) -> None:
     held: list[Any] = []
 
     @flow
     def main() -> None:
-        for _ in range(2):
-            values = count(3)
-            next(values)
-            held.append(values)
+        held.append(count(3))
+        next(held[0])
+        raise end("now")
+
+    with pytest.raises(end):
+        main()
+    assert _states(home) == ["Running", "Completed"]
+
+
+def test_a_generator_that_cannot_be_closed_fails_and_its_flow_does_not(home: Path) -> None:
+    held: list[Any] = []
+
+    @task(retries=1)
+    def stubborn() -> Generator[int, None, None]:
+        try:
+            yield 1
+        finally:
+            raise ValueError("not now")
+
+    @flow
+    def main() -> str:
+        held.append(stubborn())
+        next(held[0])
+        return "done"
+
+    assert main() == "done"
+    assert _states(home) == ["Running", "AwaitingRetry", "Retrying", "Failed"]
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+def test_async_generators_are_closed_at_the_end_of_their_flow(
+    home: Path,
+    in_loop: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    held: list[Any] = []
+    closed: list[bool] = []
+
+    @task
+    async def numbers() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            closed.append(True)
+
+    @flow
+    async def main() -> None:
+        held.append(numbers())
+        await anext(held[0])
+
+    @flow
+    def plain() -> None:
+        held.append(numbers())
+        loop.run_until_complete(anext(held[0]))
+
+    loop = asyncio.new_event_loop()
+    if in_loop:
+        loop.run_until_complete(main())
+    else:
+        plain()
+    loop.run_until_complete(held[0].aclose())
+    loop.close()
+    assert closed == [True]
+    assert _states(home) == ["Running", "Completed"]
+
+
+def test_a_generator_that_is_dropped_is_forgotten_by_its_flow() -> None:
+    kept: list[Any] = []
+
+    @flow
+    def main() -> None:
+        for _ in range(5):
+            next(count(3))
+        kept.append(current().submitted.lent)  # type: ignore[union-attr]
 
     main()
-    with pytest.raises(CrashedRun, match="the flow run that it belongs to has ended"):
-        next(held[0])
-    held[1].close()
+    assert kept == [{}]
