@@ -3,6 +3,9 @@
 Prefect's functions return a coroutine where an event loop runs, and a value elsewhere. Scripts
 have both forms, and the same function here answers both: it returns its value, unless the
 instruction that follows the call awaits what it returns.
+
+What takes long, such as a command, must not hold the event loop up, and may be handed to
+`asyncio.gather`: it returns a coroutine to all `async def` code (`is_called_by_coroutine`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Flags of the code of coroutine functions and asynchronous generators.
-COROUTINE = 0x280
+_COROUTINE = 0x280
+#: Frames of their own that stand in the code of a function.
+_INSIDE = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>"})
 _AWAIT = opcode.opmap["GET_AWAITABLE"]
 _CACHE = opcode.opmap["CACHE"]
 
@@ -48,10 +53,22 @@ def awaited(value: Any, depth: int = 1) -> Any:
 
 def is_awaited(frame: FrameType) -> bool:
     """Tell whether what the current call in this frame returns is awaited at once."""
-    if not frame.f_code.co_flags & COROUTINE:
+    if not frame.f_code.co_flags & _COROUTINE:
         return False
     code = frame.f_code.co_code
     place = frame.f_lasti + 2
     while place < len(code) and code[place] == _CACHE:
         place += 2
     return place < len(code) and code[place] == _AWAIT
+
+
+def is_called_by_coroutine(depth: int = 2) -> bool:
+    """Tell whether `async def` code called the function that asks this.
+
+    Such code can await what it is given. The cells of a notebook run in an event loop too, and
+    cannot, unless there is an `await` in them.
+    """
+    frame: FrameType | None = sys._getframe(depth)  # noqa: SLF001 - the one way to the caller
+    while frame is not None and frame.f_code.co_name in _INSIDE:
+        frame = frame.f_back
+    return frame is not None and bool(frame.f_code.co_flags & _COROUTINE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hpc_flows.awaiting import is_called_by_coroutine
 from hpc_flows.logging import INFO
-from hpc_flows.shell.lines import is_awaited
 from hpc_flows.shell.operation import ShellOperation
 from hpc_flows.tasks import Task
 
@@ -23,7 +23,9 @@ class _ShellTask(Task[..., "list[str] | str"]):
         self._awaited = Task(_awaited, **{"name": self.name, **self._options})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._awaited(*args, **kwargs) if is_awaited() else super().__call__(*args, **kwargs)
+        if is_called_by_coroutine():
+            return self._awaited(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
 
     def with_options(self, **options: Any) -> _ShellTask:
         changed: Any = super().with_options(**options)

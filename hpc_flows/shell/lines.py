@@ -1,19 +1,12 @@
-"""Lines out of bytes as they come, lists of them, and who waits for what."""
+"""Lines out of bytes as they come, and lists of them."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
-
-from hpc_flows.awaiting import COROUTINE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from types import FrameType
     from typing import Any, Self
-
-#: Frames of their own that stand in the code of a function.
-_INSIDE = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>"})
 
 
 class Lines(list[str]):
@@ -49,15 +42,3 @@ class LineSplitter:
 
 def _text(line: bytes) -> str:
     return line.removesuffix(b"\r").decode(errors="replace")
-
-
-def is_awaited(depth: int = 2) -> bool:
-    """Tell whether `async def` code called the function that asks this.
-
-    Such code can await what it is given. The cells of a notebook run in an event loop too, and
-    cannot, unless there is an `await` in them.
-    """
-    frame: FrameType | None = sys._getframe(depth)  # noqa: SLF001 - the one way to the caller
-    while frame is not None and frame.f_code.co_name in _INSIDE:
-        frame = frame.f_back
-    return frame is not None and bool(frame.f_code.co_flags & COROUTINE)

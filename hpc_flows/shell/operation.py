@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hpc_flows.awaiting import is_called_by_coroutine
 from hpc_flows.context import current
 from hpc_flows.engine.options import check_timeout
 from hpc_flows.engine.parameters import refuse_unknown
 from hpc_flows.exceptions import ParameterError
 from hpc_flows.logging import INFO, run_log
-from hpc_flows.shell.lines import Lines, is_awaited
 from hpc_flows.shell.process import ShellProcess
 from hpc_flows.shell.script import Script, find_shell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Self, TypedDict, Unpack
+
+    from hpc_flows.shell.lines import Lines
 
     class ShellOptions(TypedDict, total=False):
         """The options of `ShellOperation`; their meaning is told by its attributes."""
@@ -100,7 +102,7 @@ class ShellOperation:
         Raises:
             ShellError: a command failed, or the script cannot be started.
         """
-        return self._text() if is_awaited() else "\n".join(self._run())
+        return self._text() if is_called_by_coroutine() else "\n".join(self._run())
 
     async def _text(self) -> str:
         return "\n".join(await self.arun())
@@ -111,7 +113,7 @@ class ShellOperation:
         Raises:
             ShellError: a command failed, or the script cannot be started.
         """
-        return self.arun() if is_awaited() else self._run()
+        return self.arun() if is_called_by_coroutine() else self._run()
 
     def _run(self) -> Lines:
         process = self._started()

@@ -13,12 +13,13 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from hpc_flows.awaiting import is_called_by_coroutine
 from hpc_flows.context import current
 from hpc_flows.engine.cancelling import last_calls
 from hpc_flows.engine.family import Family
 from hpc_flows.exceptions import ShellError, ShellTimeout
 from hpc_flows.logging import DEBUG, INFO, WARNING, print_line, run_log
-from hpc_flows.shell.lines import Lines, LineSplitter, is_awaited
+from hpc_flows.shell.lines import Lines, LineSplitter
 from hpc_flows.shell.messages import as_logged, ending, leftovers, too_late
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class ShellProcess:
             ShellTimeout: it took longer than its time limit, and was ended.
             ShellError: a command failed.
         """
-        return self.await_for_completion() if is_awaited() else self.wait()
+        return self.await_for_completion() if is_called_by_coroutine() else self.wait()
 
     def wait(self) -> None:
         """Do as `wait_for_completion` does, and never return something to await."""
