@@ -6,10 +6,10 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hpc_flows.exceptions import SettingsError, close_match
-from hpc_flows.settings import PREFIX, SETTINGS
+from hpc_flows.settings import PREFIX
+from hpc_flows.settings.temporary import environment, temporary_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def prefect_test_harness(*, keep: bool = False) -> Iterator[str]:
     changes: dict[str, str | None] = dict.fromkeys(ours)
     changes[f"{PREFIX}HOME"] = home
     try:
-        with _environment(changes):
+        with environment(changes):
             yield home
     finally:
         if not keep:
@@ -42,48 +42,6 @@ def prefect_test_harness(*, keep: bool = False) -> Iterator[str]:
 test_harness = prefect_test_harness
 # pytest would take a function of this name for a test.
 test_harness.__test__ = False  # type: ignore[attr-defined]
-
-
-@contextmanager
-def temporary_settings(**values: Any) -> Iterator[None]:
-    """Give settings other values for the length of a `with` block; None stands for the default.
-
-    Args:
-        **values: by the names of the settings, such as `task_default_retries=2`.
-
-    Raises:
-        SettingsError: there is no such setting.
-    """
-    known = {setting.name: setting.variable for setting in SETTINGS}
-    for name in values:
-        if name not in known:
-            msg = f"There is no setting {name!r}.{close_match(name, known)}"
-            raise SettingsError(msg)
-    with _environment({known[name]: _text(value) for name, value in values.items()}):
-        yield
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-@contextmanager
-def _environment(changes: dict[str, str | None]) -> Iterator[None]:
-    """Set variables of the environment, or take them away, for the length of a `with` block."""
-    before = {name: os.environ.get(name) for name in changes}
-    _put(changes)
-    try:
-        yield
-    finally:
-        _put(before)
-
-
-def _put(values: dict[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 def exceptions_equal(first: BaseException | None, second: BaseException | None) -> bool:

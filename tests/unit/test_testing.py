@@ -9,13 +9,8 @@ import pytest
 
 from hpc_flows import flow
 from hpc_flows.exceptions import SettingsError
-from hpc_flows.settings import get_settings
-from hpc_flows.testing.utilities import (
-    exceptions_equal,
-    prefect_test_harness,
-    temporary_settings,
-    test_harness,
-)
+from hpc_flows.settings import get_settings, temporary_settings
+from hpc_flows.testing.utilities import exceptions_equal, prefect_test_harness, test_harness
 
 
 def test_flows_have_a_home_of_their_own_for_a_while(home: Path) -> None:
@@ -55,6 +50,41 @@ def test_settings_have_other_values_for_a_while() -> None:
         temporary_settings(task_default_retrys=1),
     ):
         pass
+
+
+def test_settings_are_known_by_prefects_names_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hpc_flows.settings import PREFECT_LOCAL_STORAGE_PATH
+
+    updates = {
+        PREFECT_LOCAL_STORAGE_PATH: tmp_path / "kept",
+        "tasks.refresh_cache": True,
+        "PREFECT_LOGGING_LEVEL": "error",
+        "thread_workers": 3,
+    }
+    with temporary_settings(
+        updates, set_defaults={"log_prints": True, "log_level": "DEBUG"}
+    ) as now:
+        assert (now.results_storage, now.tasks_refresh_cache) == (str(tmp_path / "kept"), True)
+        assert (now.log_level, now.thread_workers, now.log_prints) == ("ERROR", 3, True)
+        with temporary_settings(restore_defaults=["thread_workers", "log_prints"]) as inner:
+            assert (inner.thread_workers, inner.log_prints) == (None, False)
+            assert inner.log_level == "ERROR"
+    assert get_settings().results_storage is None
+    monkeypatch.setenv("HPC_FLOWS_LOG_PRINTS", "true")
+    with temporary_settings(set_defaults={"log_prints": False}) as now:
+        assert now.log_prints
+
+
+def test_a_setting_of_prefects_without_a_meaning_here_is_refused() -> None:
+    with (
+        pytest.raises(SettingsError, match="PREFECT_API_URL has no meaning here"),
+        temporary_settings({"PREFECT_API_URL": "http://somewhere"}),
+    ):
+        pass
+    with pytest.raises(ImportError, match="PREFECT_API_URL"):
+        from hpc_flows.settings import PREFECT_API_URL  # noqa: F401
 
 
 def test_exceptions_are_compared_by_type_and_arguments() -> None:

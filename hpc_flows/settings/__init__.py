@@ -482,6 +482,13 @@ def data_dir(name: str) -> str:
 
     It lies inside the package in a wheel, and beside it in a checkout.
     """
-    package = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     shipped = os.path.join(package, "_data", name)
     return shipped if os.path.isdir(shipped) else os.path.join(os.path.dirname(package), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "temporary_settings" and not name.startswith("PREFECT_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Few need it; and it is made of what stands here.
+    return __import__(f"{__name__}.temporary", fromlist=["named"]).named(name)
