@@ -36,9 +36,14 @@ class _Process(NamedTuple):
 class Family:
     """A process and those that it has started."""
 
-    def __init__(self, leader: int) -> None:
-        """Name the family of the process `leader`, which nobody has waited for yet."""
+    def __init__(self, leader: int, *, spares_leader: bool = False) -> None:
+        """Name the family of the process `leader`, which nobody has waited for yet.
+
+        With `spares_leader` its end is that of the others: a process that ends its own family
+        would not live to the end of it.
+        """
         self.leader = leader
+        self._spares_leader = spares_leader
         self._known: dict[int, int] = {}  # birth by pid: a number may be another's by now
 
     def names(self) -> list[str]:
@@ -70,7 +75,7 @@ class Family:
         """Send signals to all members; tell whether there are any."""
         members = self._members()
         for number in numbers:
-            if not members:
+            if not members and not self._spares_leader:
                 _signal_group(self.leader, number)  # where there is no process table
             for pid in members:
                 _signal(pid, number)
@@ -93,6 +98,8 @@ class Family:
         }:
             found |= more
         self._known.update({pid: table[pid].born for pid in found})
+        if self._spares_leader:
+            found.discard(self.leader)
         return {pid: table[pid] for pid in found}
 
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
@@ -203,12 +204,11 @@ def _pack_call(shelf: _Shelf, call: Arguments) -> int | PayloadError:
         kwargs = {
             key: shelf.place(f"argument {key!r}", value) for key, value in call.kwargs.items()
         }
-        content = dumps((call.run, args, kwargs))
+        return shelf.file.add(dumps((call.run, args, kwargs)), call.run.id)
     except PayloadError as error:
         return error
     except Exception as error:  # noqa: BLE001 - whatever a user's __reduce__ raises
         return _blame(shelf.task, call, error)
-    return shelf.file.add(content, call.run.id)
 
 
 def _dump_argument(name: str, label: str, value: Any) -> bytes:
@@ -332,11 +332,19 @@ class PayloadFile:
         self._shared: list[str] = []
         self._calls: list[str] = []
         self._offset = 0
-        handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._problem: OSError | None = None
+        try:
+            handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         self._file = os.fdopen(handle, "wb")
         text = "\0".join(where).encode("utf-8", "surrogateescape")
-        for content in (text, task):
-            self._sections.append(self._append(content))
+        try:
+            for content in (text, task):
+                self._sections.append(self._append(content))
+        except PayloadError:
+            self.discard()
+            raise
 
     def __len__(self) -> int:
         """Return how many calls are in it."""
@@ -356,12 +364,25 @@ class PayloadFile:
 
     def _append(self, content: bytes, task_run: str = form.NOBODY) -> str:
         offset, size = self._offset, len(content)
-        self._file.write(content)
+        if self._problem is not None:
+            raise _unwritable(self.path, self._problem)
+        try:
+            self._file.write(content)
+        except OSError as error:  # what of it was written is not known: nothing can follow
+            self._problem = error
+            raise _unwritable(self.path, error) from error
         self._offset += size
         return f"{offset:015d} {size:015d} {form.digest(content)} {task_run}\n"
 
     def finish(self, key: bytes, run: str, token: str) -> str:
-        """Write the directory, sign it with the run's key, and put the file in place, durably."""
+        """Write the directory, sign it with the run's key, and put the file in place, durably.
+
+        Raises:
+            PayloadError: an earlier call could not be written.
+            OSError: the directory cannot be.
+        """
+        if self._problem is not None:
+            raise _unwritable(self.path, self._problem)
         words = (
             f"python {form.python_line()}\ncloudpickle {cloudpickle.__version__}\n"
             f"hpc_flows {__version__}\nrun {run}\ntoken {token}\n"
@@ -382,6 +403,14 @@ class PayloadFile:
     def discard(self) -> None:
         """Give up: close and remove what was written."""
         with self._lock:
-            self._file.close()
+            with suppress(OSError):  # the rest of what nobody will read may not fit
+                self._file.close()
             if os.path.exists(self._part):
                 os.unlink(self._part)
+
+
+def _unwritable(path: str, error: OSError) -> PayloadError:
+    return PayloadError(
+        f"The files of the job cannot be written: {path}: {error.strerror}. Free space there, or "
+        "set HPC_FLOWS_HOME to a folder on another file system."
+    )

@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import os
-import signal
+import select
+from _thread import start_new_thread
 
 from hpc_flows.engine.family import Family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
-
-#: `PR_SET_PDEATHSIG` of Linux: the signal that a process gets when the thread that made it ends.
-_PARENT_DEATH_SIGNAL = 1
+    import socket
 
 
 class Orphanhood:
-    """What a worker does when its parent dies: nobody else would end what it computes.
+    """What a worker does when its flow's process dies: nobody else would end what it computes.
 
-    An idle worker finds its channel closed, and closes its journal before it ends.
+    A thread waits for the end of the channel, since the main one may be within a library for
+    hours. An idle worker is let be: it sees the end itself, and closes its journal first.
 
     Attributes:
         is_busy: whether a call of the user's code runs.
     """
 
-    def __init__(self) -> None:
+    __slots__ = ("_channel", "is_busy")
+
+    def __init__(self, channel: socket.socket) -> None:
         self.is_busy = False
-        self._pid = os.getpid()
-        self._parent = os.getppid()
+        self._channel = channel
+        start_new_thread(self._watch, ())
 
-    def hear(self) -> None:
-        """Ask for a signal when the parent dies, by whatever it dies, and handle it."""
-        import ctypes  # noqa: PLC0415 - only processes that are about to work load it
-
-        signal.signal(signal.SIGTERM, self._end)
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
-
-    def _end(self, number: int, _: FrameType | None) -> None:
-        if os.getpid() != self._pid or os.getppid() == self._parent:
-            # A forked child of the task's, or somebody has ended this worker: as ever.
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        elif self.is_busy:
-            signal.signal(number, signal.SIG_IGN)  # the family's end begins with it
-            Family(self._pid).end(0.0)
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._channel, select.POLLRDHUP)
+        poll.poll()
+        if self.is_busy:
+            Family(os.getpid(), spares_leader=True).end(0.0)
+            os._exit(1)

@@ -43,8 +43,7 @@ class Worker:
         self._receiver = Receiver(channel)
         self._claims = Claims(tokens)
         self._loaded: dict[bytes, Any] = {}
-        self._orphanhood = Orphanhood()
-        self._orphanhood.hear()
+        self._orphanhood = Orphanhood(channel)
         start = loads(self._receiver.receive()[0])
         settings = Settings(*start["settings"])
         run_dir, run_id, key = start["run_dir"], start["run_id"], start["key"]

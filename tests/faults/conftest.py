@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_flights import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from slurm_site.fixtures import SlurmSite
 
 #: Laid over a shipped profile: waits that suit a machine with a local disk and a hurried tester.
 QUICK = """
@@ -56,3 +60,33 @@ def quick_slurm(
         return "quick"
 
     return activate
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Give a file system of 2 MB: from the Slurm site's root daemon, or made by root itself."""
+    from slurm_site import fixtures
+
+    if fixtures._CONTROL:
+        site: SlurmSite = request.getfixturevalue("whole_slurm_site")
+        with site.small_disk(2) as folder:
+            yield folder
+        return
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = [
+        shutil.which("mount") or "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=2m",
+        "tmpfs",
+        str(folder),
+    ]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run([shutil.which("umount") or "umount", "--lazy", str(folder)], check=True)

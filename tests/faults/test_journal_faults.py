@@ -16,7 +16,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from faults.history import assert_sound, read_history, violations
@@ -28,11 +27,6 @@ from hpc_flows.journal.folder import create_run
 from hpc_flows.journal.reader import JournalReader, read_run
 from hpc_flows.journal.writer import JournalWriter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from slurm_site.fixtures import SlurmSite
-
 TASK = {"id": "t", "name": "t", "task": "t", "flow_run": "run-1"}
 
 
@@ -43,36 +37,6 @@ def running(number: int) -> dict[str, object]:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> str:
     return create_run(str(tmp_path), "run-1")
-
-
-@pytest.fixture
-def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """Give a file system of 2 MB: from the Slurm site's root daemon, or made by root itself."""
-    from slurm_site import fixtures
-
-    if fixtures._CONTROL:
-        site: SlurmSite = request.getfixturevalue("whole_slurm_site")
-        with site.small_disk(2) as folder:
-            yield folder
-        return
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = [
-        shutil.which("mount") or "mount",
-        "-t",
-        "tmpfs",
-        "-o",
-        "size=2m",
-        "tmpfs",
-        str(folder),
-    ]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run([shutil.which("umount") or "umount", "--lazy", str(folder)], check=True)
 
 
 def fill(folder: Path) -> Path:
