@@ -59,7 +59,8 @@ class Files(CachePolicy):
         """Return the hash of what is in the files.
 
         Raises:
-            HashError: one is not there, or cannot be read.
+            HashError: one is not there, or cannot be read; or there is none, but a text that names
+                a file and would not be counted.
         """
         inputs = inputs or {}
         unknown = [name for name in self.names if name not in inputs]
@@ -72,7 +73,10 @@ class Files(CachePolicy):
         for name, value in inputs.items():
             paths = list(_paths(value, texts=name in self.names))
             found += [(name, number, _content(name, path)) for number, path in enumerate(paths)]
-        return hash_objects(found, raise_on_failure=True) if found else None
+        if not found:
+            _refuse_uncounted(inputs)
+            return None
+        return hash_objects(found, raise_on_failure=True)
 
 
 FILES = Files()
@@ -94,6 +98,17 @@ def _paths(value: Any, *, texts: bool) -> Iterator[str]:
     elif isinstance(value, (set, frozenset)):
         for item in sorted(value, key=repr):
             yield from _paths(item, texts=texts)
+
+
+def _refuse_uncounted(inputs: dict[str, Any]) -> None:
+    """Say that a text which names a file is not counted, rather than take a stale result."""
+    for name, value in inputs.items():
+        if isinstance(value, str) and "\0" not in value and os.path.isfile(value):
+            msg = (
+                f"FILES finds no path among the inputs, but {name!r} is a text that names a file: "
+                f"{value}. Name the parameter, FILES({name!r}), or give a pathlib.Path."
+            )
+            raise HashError(msg)
 
 
 def _content(name: str, path: str) -> str:

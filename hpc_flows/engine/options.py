@@ -219,9 +219,19 @@ def keeps_results(options: Mapping[str, Any]) -> bool:
 
 
 def caches(policy: Any) -> bool:
-    """Tell whether a cache policy was given that gives keys."""
+    """Tell whether a cache policy was given that gives keys.
+
+    Raises:
+        ParameterError: it is no policy.
+    """
     if policy is None:
         return False
+    if not hasattr(policy, "compute_key"):
+        msg = (
+            "cache_policy must be a policy such as INPUTS or INPUTS + TASK_SOURCE, from "
+            f"hpc_flows.cache_policies, not {policy!r}."
+        )
+        raise ParameterError(msg)
     from hpc_flows.cache_policies import NO_CACHE  # noqa: PLC0415 - loaded: a policy was given
 
     return bool(policy != NO_CACHE)

@@ -386,7 +386,9 @@ def test_folders_count_with_all_that_is_in_them(tmp_path: Path) -> None:
 
 
 def test_texts_are_paths_only_where_that_is_said(data: Path) -> None:
-    assert key_of(FILES, path=str(data)) is None
+    assert key_of(FILES, path="no file", factor=2, word="none\0such") is None
+    with pytest.raises(HashError, match=r"'path' is a text that names a file.*FILES\('path'\)"):
+        key_of(FILES, path=str(data), factor=2)
     before = key_of(FILES("path"), path=str(data))
     data.write_text("two")
     assert key_of(FILES("path"), path=str(data)) != before

@@ -316,3 +316,8 @@ def test_the_name_of_a_run_may_come_from_the_object_of_a_method() -> None:
         return Model().scale.submit(2).name
 
     assert main() == "big-2"
+
+
+def test_a_cache_policy_that_is_none_is_refused_where_the_task_is_made() -> None:
+    with pytest.raises(ParameterError, match=r"such as INPUTS.*, not 'INPUTS'"):
+        task(cache_policy="INPUTS")(int)
