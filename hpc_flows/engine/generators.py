@@ -255,7 +255,7 @@ def emitted_at_end(steps: Steps) -> Steps:
     return Completed()
 
 
-def stream(steps: Steps) -> Generator[Any, Any, Any]:
+def stream(steps: Steps | Lent) -> Generator[Any, Any, Any]:
     """Run a generator of the engine and yield what it emits; return its state's value."""
     try:
         op: Any = steps.send(None)
@@ -270,7 +270,7 @@ def stream(steps: Steps) -> Generator[Any, Any, Any]:
         return value_of(end.value)
 
 
-async def astream(steps: Steps) -> AsyncGenerator[Any, Any]:
+async def astream(steps: Steps | Lent) -> AsyncGenerator[Any, Any]:
     """Run a generator of the engine in asyncio and yield what it emits."""
     try:
         op: Any = steps.send(None)

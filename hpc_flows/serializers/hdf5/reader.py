@@ -100,7 +100,9 @@ class Reader:
         raise ResultError(f"{group.name} is of the unknown kind {kind!r}: upgrade hpc_flows.")
 
     def _foreign(self, group: h5py.Group) -> dict[str, Any]:
-        said = {key: scalars.decode(value, None) for key, value in group.attrs.items()}
+        # Not by items(): h5py's view holds its lock, which all threads need, until it is used up
+        # or forgotten, and an exception in here is remembered with the run's state.
+        said = {key: scalars.decode(group.attrs[key], None) for key in list(group.attrs)}
         kept = {key: value for key, value in said.items() if is_said_about(key)}
         return {**kept, **{key: self.read(group[key]) for key in group}}
 
