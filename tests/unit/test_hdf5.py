@@ -14,7 +14,7 @@ import uuid
 import zoneinfo
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -25,6 +25,9 @@ from hypothesis.extra import numpy as npst
 
 from hpc_flows.exceptions import ResultError
 from hpc_flows.serializers import Described, HDF5Serializer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLAIN = HDF5Serializer()
 WITH_PICKLES = HDF5Serializer(pickle_rest=True)
@@ -323,8 +326,40 @@ def test_keys_that_have_no_form_are_refused_even_beside_pickles() -> None:
 def test_a_value_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(ResultError, match="contains itself"):
+    with pytest.raises(ResultError, match=r"the value\[0\] contains itself"):
         PLAIN.dumps(loop)
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused_and_leaves_hdf5_to_other_threads() -> None:
+    deep: Any = np.arange(2)
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(ResultError, match="nested too deeply"):
+        PLAIN.dumps(deep)
+    assert _in_a_thread(lambda: PLAIN.loads(PLAIN.dumps([1, 2.5]))) == [1, 2.5]
+
+
+def test_a_file_whose_groups_lead_in_a_circle_is_told_and_leaves_hdf5_to_other_threads(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "circle.h5")
+    with h5py.File(path, "w") as file:
+        file.create_group("a")["up"] = file["/"]
+        file.attrs["note"] = "of another program"
+    with pytest.raises(ResultError, match="contains itself") as kept:
+        PLAIN.load(path)
+    assert _in_a_thread(lambda: PLAIN.loads(PLAIN.dumps([1]))) == [1]
+    assert "/a/up" in str(kept.value)
+
+
+def _in_a_thread(call: Callable[[], Any]) -> Any:
+    """Return what a call gives in another thread, for which it has ten seconds."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found, "the thread waits for a lock of h5py's that was left taken"
+    return found[0]
 
 
 def test_pickles_inside_are_loaded_only_by_those_who_asked() -> None:

@@ -13,12 +13,15 @@ as JSON. An object without that attribute is what it looks like.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from json import dumps, loads
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpc_flows.exceptions import ResultError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import h5py
 
 #: The attribute with the description of an object.
@@ -29,6 +32,38 @@ VERSION = 1
 
 #: Attributes that other programs keep for themselves.
 _FOREIGN = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS", "_Nc4", "_NC")
+
+
+#: How deep containers may lie in each other. Python's own limit must not be reached: an error
+#: of recursion within h5py leaves its lock taken, and all other threads then wait for ever.
+DEEPEST = 64
+
+
+class Path:
+    """The containers that are being written or read, from the outermost to the innermost.
+
+    `with path.into(mark, where):` goes one deeper.
+    """
+
+    def __init__(self) -> None:
+        self._marks: list[Any] = []
+
+    @contextmanager
+    def into(self, mark: Any, where: str) -> Iterator[None]:
+        """Go into the container of that mark for the length of a `with` block.
+
+        Raises:
+            ResultError: the path leads through it already, or is too long.
+        """
+        if mark in self._marks:
+            raise ResultError(f"{where} contains itself, which HDF5 results cannot.")
+        if len(self._marks) >= DEEPEST:
+            raise ResultError(f"{where} is nested too deeply: {DEEPEST} levels are the most.")
+        self._marks.append(mark)
+        try:
+            yield
+        finally:
+            self._marks.pop()
 
 
 def describe(node: h5py.HLObject, description: dict[str, Any]) -> None:

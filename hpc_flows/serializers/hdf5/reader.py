@@ -16,6 +16,7 @@ from hpc_flows.serializers.hdf5.arrays import read_array
 from hpc_flows.serializers.hdf5.form import (
     VERSION,
     VERSION_MARK,
+    Path,
     description_of,
     is_said_about,
 )
@@ -37,6 +38,7 @@ class Reader:
 
     def __init__(self, *, pickles: bool = False) -> None:
         self.pickles = pickles
+        self._path = Path()
 
     def read_root(self, root: h5py.Group) -> Any:
         """Return the value of a file.
@@ -63,7 +65,8 @@ class Reader:
         """
         description = description_of(node)
         if isinstance(node, h5py.Group):
-            value = self._group(node, description)
+            with self._path.into(node, str(node.name)):
+                value = self._group(node, description)
         else:
             value = self._dataset(node, description)
         return _with_attributes(node, description, value)

@@ -16,6 +16,7 @@ from hpc_flows.serializers.hdf5.arrays import is_text, write_array
 from hpc_flows.serializers.hdf5.form import (
     VERSION,
     VERSION_MARK,
+    Path,
     describe,
     description_of,
     name_in_file,
@@ -43,6 +44,7 @@ class Writer:
     def __init__(self, layout: Layout, *, pickle_rest: bool = False) -> None:
         self.layout = layout
         self.pickle_rest = pickle_rest
+        self._path = Path()
 
     def write_root(self, root: h5py.Group, value: Any) -> None:
         """Write a value as the content of a file.
@@ -54,7 +56,8 @@ class Writer:
         fill = self._filler(value)
         if fill is None:
             self._members(root, {"kind": "value"}, [("value", value, "the value")])
-        else:
+            return
+        with self._path.into(id(value), "the value"):
             fill(root, value, "the value")
 
     def write(self, group: h5py.Group, name: str, value: Any, where: str) -> Any:
@@ -65,6 +68,10 @@ class Writer:
         """
         if isinstance(value, np.ndarray):
             return self._array(group, name, value, where)
+        with self._path.into(id(value), where):
+            return self._inner(group, name, value, where)
+
+    def _inner(self, group: h5py.Group, name: str, value: Any, where: str) -> Any:
         fill = self._filler(value)
         if fill is not None:
             child = group.create_group(name)
