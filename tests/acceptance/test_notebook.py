@@ -45,6 +45,8 @@ def test_the_notebook_runs_in_a_kernel(tmp_path: Path, home: Path) -> None:
         timeout=170,
         check=False,
     )
+    stop = [sys.executable, "-m", "hpc_flows.mock_cluster", "stop", "--home", str(home)]
+    subprocess.run(stop, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     shown = json.loads(done.stdout)
     assert [value for value, expected in zip(shown, SHOWN, strict=True) if expected is not ...] == [
