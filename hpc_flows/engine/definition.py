@@ -193,6 +193,18 @@ class Definition(Generic[P, R]):
         made: Self = type(self)(fn, **options)
         return made
 
+    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Call `fn(definition, run, state)` whenever a run starts; a decorator."""
+        return self._add_hook("on_running", fn)
+
+    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Call `fn(definition, run, state)` when a run completes; a decorator."""
+        return self._add_hook("on_completion", fn)
+
+    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Call `fn(definition, run, state)` when a run fails for good; a decorator."""
+        return self._add_hook("on_failure", fn)
+
     def _add_hook(self, name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Add a hook that was given by a decorator, also for copies and pickles."""
         hooks: list[Any] = getattr(self, f"{name}_hooks")

@@ -142,18 +142,6 @@ class Flow(Definition[P, R]):
     def _bound_to(self, first: object) -> Any:
         return BoundFlow(self, first)
 
-    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Call `fn(flow, flow_run, state)` whenever a run starts; a decorator."""
-        return self._add_hook("on_running", fn)
-
-    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Call `fn(flow, flow_run, state)` when a run completes; a decorator."""
-        return self._add_hook("on_completion", fn)
-
-    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Call `fn(flow, flow_run, state)` when a run fails for good; a decorator."""
-        return self._add_hook("on_failure", fn)
-
     def on_cancellation(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(flow, flow_run, state)` when a run is cancelled; a decorator."""
         return self._add_hook("on_cancellation", fn)

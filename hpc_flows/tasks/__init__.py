@@ -142,18 +142,6 @@ class Task(Definition[P, R]):
             changed["resources"] = self.resources.merged(Resources.of(changed["resources"]))
         return self._changed(changed)
 
-    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Call `fn(task, task_run, state)` whenever a run starts; a decorator."""
-        return self._add_hook("on_running", fn)
-
-    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Call `fn(task, task_run, state)` when a run completes; a decorator."""
-        return self._add_hook("on_completion", fn)
-
-    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Call `fn(task, task_run, state)` when a run fails for good; a decorator."""
-        return self._add_hook("on_failure", fn)
-
     def on_commit(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Call `fn(transaction)` when a run's result is kept for good; a decorator."""
         self.recall = True
