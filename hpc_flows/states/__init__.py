@@ -14,7 +14,6 @@ import sys
 import time
 
 from hpc_flows.exceptions import (
-    CRASH_CAUSES,
     CancelledRun,
     CrashedRun,
     FailedRun,
@@ -376,6 +375,8 @@ class State(_Generic[R]):
         """Return the exception that stands for how a run ended that left none of its own."""
         message = self.message or f"The run ended in state {self.name}."
         if self.is_crashed():
+            from hpc_flows.exceptions import CRASH_CAUSES  # noqa: PLC0415 - most runs do not crash
+
             return CRASH_CAUSES.get(self.name, CrashedRun)(message, self.details)
         if self.is_cancelled():
             return CancelledRun(message)
@@ -468,6 +469,8 @@ Crashed = _constructor(StateType.CRASHED, "Crashed", "The machinery lost the run
 
 def crashed_by(cause: str, message: str, details: dict[str, Any] | None = None) -> State:
     """Return a Crashed state whose name is its cause, one of `exceptions.CRASH_CAUSES`."""
+    from hpc_flows.exceptions import CRASH_CAUSES  # noqa: PLC0415 - most runs do not crash
+
     error = CRASH_CAUSES[cause](message, details)
     return State(StateType.CRASHED, cause, message, data=error, details=details)
 

@@ -72,6 +72,9 @@
 
 `TerminationSignal`, an `ExternalSignal`, is raised by SIGTERM and is no `Exception`, as
 KeyboardInterrupt is none. `PrefectException` is another name of `HpcFlowsError`.
+
+Here stand those that a job may need; the others are loaded with their module when one of them is
+asked for, because a job that goes well would load sixty classes for nothing.
 """
 
 from __future__ import annotations
@@ -80,6 +83,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Self
+
+    from hpc_flows.exceptions.calls import *  # noqa: F403 - had from here, see __getattr__
+    from hpc_flows.exceptions.endings import *  # noqa: F403 - as above
+    from hpc_flows.exceptions.outside import *  # noqa: F403 - as above
 
 
 class HpcFlowsError(Exception):
@@ -97,30 +104,8 @@ class ResourceError(HpcFlowsError, ValueError):
     """A resource request cannot be read."""
 
 
-class DoesNotFit(ResourceError):
-    """No partition of the cluster can hold what a task asks for."""
-
-
-class ClusterError(HpcFlowsError):
-    """A cluster profile cannot be used."""
-
-
-class UnknownCluster(ClusterError):
-    """No cluster profile has that name."""
-
-
 class ParameterError(HpcFlowsError, TypeError):
     """A call does not fit a flow or task."""
-
-
-class ParameterTypeError(ParameterError):
-    """A parameter's value does not fit its annotation."""
-
-    @classmethod
-    def from_validation_error(cls, exc: Any) -> Self:
-        """Return the error that tells all that a pydantic ValidationError holds."""
-        lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in exc.errors()]
-        return cls("Flow run received invalid parameters:\n - " + "\n - ".join(lines))
 
 
 class ParameterBindError(ParameterError):
@@ -145,46 +130,6 @@ class ParameterBindError(ParameterError):
         )
 
 
-class SignatureMismatchError(ParameterError):
-    """A deployment's or hook's parameters do not fit the signature."""
-
-    @classmethod
-    def from_bad_params(cls, expected_params: list[str], provided_params: list[str]) -> Self:
-        """Return the error for parameters that are not those of the function."""
-        return cls(
-            f"Function expects parameters {expected_params} but was provided with parameters "
-            f"{provided_params}"
-        )
-
-
-class InvalidNameError(ParameterError, ValueError):
-    """A name holds a character that addresses and paths are made with."""
-
-
-class MissingFlowError(HpcFlowsError, RuntimeError):
-    """A file or module holds no flow of that name, or none at all."""
-
-
-class UnspecifiedFlowError(HpcFlowsError):
-    """A file or module holds several flows, and it was not said which one is meant."""
-
-
-class ScriptError(HpcFlowsError):
-    """A file that was to be loaded raised an error.
-
-    Attributes:
-        user_exc: what it raised.
-    """
-
-    def __init__(self, path: str = "", user_exc: BaseException | None = None) -> None:
-        super().__init__(f"Script at {path!r} encountered an exception: {repr_of(user_exc)}")
-        self.path = path
-        self.user_exc = user_exc
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.user_exc)
-
-
 class ReservedArgumentError(ParameterError):
     """A task's function has a parameter whose name `submit` and `map` need."""
 
@@ -193,12 +138,8 @@ class OptionValueError(ParameterError, ValueError):
     """An option of a flow or task is of the right kind, and beyond what is possible."""
 
 
-class MappingLengthMismatch(ParameterError):
-    """The iterables given to `map` have different lengths."""
-
-
-class MappingMissingIterable(ParameterError):
-    """`map` was given nothing to iterate over."""
+class InvalidNameError(ParameterError, ValueError):
+    """A name holds a character that addresses and paths are made with."""
 
 
 class JournalError(HpcFlowsError):
@@ -207,58 +148,6 @@ class JournalError(HpcFlowsError):
 
 class JournalTaken(JournalError):
     """Another process writes, or wrote, a journal of that name in the run."""
-
-
-class UnknownRun(HpcFlowsError):
-    """No run has that id or name."""
-
-
-class MissingContextError(HpcFlowsError, RuntimeError):
-    """What was called has a meaning inside of a flow or task only."""
-
-
-class FlowRunWaitTimeout(HpcFlowsError, TimeoutError):
-    """A flow run has not ended in the time that was given to it."""
-
-
-class FlowVisualizationError(HpcFlowsError):
-    """A flow cannot be drawn without running it."""
-
-
-class GraphvizImportError(FlowVisualizationError, ImportError):
-    """A picture was asked for, and graphviz is not installed."""
-
-
-class ExternalSignal(BaseException):
-    """Something outside of the program wants it to end; no failure of the code that runs."""
-
-
-class TerminationSignal(ExternalSignal):
-    """The process was sent SIGTERM.
-
-    Attributes:
-        signal: number of the signal.
-    """
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
-
-
-class VariableError(HpcFlowsError, ValueError):
-    """A variable has a name or a value that cannot be kept, or exists already."""
-
-
-class ArtifactError(HpcFlowsError, ValueError):
-    """An artifact has a key or data that cannot be kept, or is not there."""
-
-
-class EventError(HpcFlowsError, ValueError):
-    """An event has a name, a resource or something related that breaks a limit."""
-
-
-class EventTooLarge(EventError):
-    """An event has more bytes than may be kept."""
 
 
 class PayloadError(HpcFlowsError):
@@ -273,118 +162,8 @@ class MissingResult(ResultError):
     """The result of a run is not, or no longer, there."""
 
 
-class ShellError(HpcFlowsError, RuntimeError):
-    """A shell command failed, or could not be started.
-
-    Attributes:
-        return_code: exit code of the script, negative for the signal that killed it; None if it
-            was not started.
-        command: what failed.
-        output: the last lines that were printed.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        return_code: int | None = None,
-        command: str = "",
-        output: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.return_code = return_code
-        self.command = command
-        self.output = output
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self), self.return_code, self.command, self.output)
-
-
-class ShellTimeout(ShellError, TimeoutError):
-    """Shell commands took longer than their `timeout_seconds`, and were ended."""
-
-
-class ForeignRecord(ResultError):
-    """A kept result was not written by this user, or was changed or cut; nothing is unpickled."""
-
-
-class HashError(ResultError, ValueError):
-    """No key can be made of a task's inputs."""
-
-
-class TransactionError(HpcFlowsError, RuntimeError):
-    """A transaction, or the lock that it needs, cannot be had, or is used in a wrong way."""
-
-
-class LeaseError(HpcFlowsError):
-    """A lease's folder or file cannot be read or written."""
-
-
-class LeaseTimeout(LeaseError, TimeoutError):
-    """A lease was held by somebody else for all the time that there was to wait."""
-
-
-class LimitError(HpcFlowsError):
-    """A concurrency limit cannot be made, read or changed."""
-
-
-class UnknownLimit(LimitError):
-    """No concurrency limit has that name."""
-
-
-class ConcurrencySlotAcquisitionError(LimitError):
-    """Slots of a concurrency limit can never be had."""
-
-
-class AcquireConcurrencySlotTimeoutError(LimitError, TimeoutError):
-    """Slots of a concurrency limit were not to be had within the time."""
-
-
-class SlotLost(LimitError):
-    """A holder of slots lost them: others may have taken them meanwhile."""
-
-
-class TransportError(HpcFlowsError):
-    """A command could not be run on the machine."""
-
-
-class CommandNotFound(TransportError):
-    """The machine has no such command."""
-
-
-class CommandTimedOut(TransportError):
-    """A command gave no answer within its time limit; it may have done its work all the same."""
-
-
-class SchedulerError(HpcFlowsError):
-    """The batch system, or the way to it, is in trouble."""
-
-
-class SchedulerUnavailable(SchedulerError):
-    """The batch system cannot be asked; this says nothing about any job."""
-
-
-class AccountingUnavailable(SchedulerError):
-    """The site keeps no job history, or its database does not answer."""
-
-
-class SubmissionRejected(SchedulerError):
-    """The scheduler refused a job and would refuse it again."""
-
-
-class SubmissionThrottled(SchedulerError):
-    """The scheduler takes no more jobs now; it may later."""
-
-
-class SubmissionInDoubt(SchedulerError):
-    """The scheduler gave no answer: the job may have been accepted."""
-
-
 class RunError(HpcFlowsError):
     """How a run ended, as `result()` raises it."""
-
-
-class CycleOfWaits(RunError, RuntimeError):
-    """Task runs wait for each other, so that none of them would ever end."""
 
 
 class UnfinishedRun(RunError):
@@ -428,42 +207,20 @@ class CrashedRun(RunError):
         self.details: dict[str, object] = dict(details or {})
 
 
-class OutOfMemory(CrashedRun):
-    """The job was killed because it used more memory than it had asked for."""
+class ExternalSignal(BaseException):
+    """Something outside of the program wants it to end; no failure of the code that runs."""
 
 
-class WalltimeExceeded(CrashedRun):
-    """The job was killed at the end of its time limit."""
+class TerminationSignal(ExternalSignal):
+    """The process was sent SIGTERM.
 
+    Attributes:
+        signal: number of the signal.
+    """
 
-class NodeFailed(CrashedRun):
-    """The node that ran the job died."""
-
-
-class Preempted(CrashedRun):
-    """The job gave way to one of higher priority and was not queued again."""
-
-
-class JobLost(CrashedRun):
-    """The job ended, or vanished, without leaving an outcome."""
-
-
-class CancelledByScheduler(CrashedRun):
-    """The job was cancelled in the batch system, not through hpc_flows."""
-
-
-#: Names of Crashed states and the exceptions that `result()` raises for them.
-CRASH_CAUSES: dict[str, type[CrashedRun]] = {
-    cause.__name__: cause
-    for cause in (
-        OutOfMemory,
-        WalltimeExceeded,
-        NodeFailed,
-        Preempted,
-        JobLost,
-        CancelledByScheduler,
-    )
-}
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
 
 
 def close_match(name: str, known: Iterable[str]) -> str:
@@ -497,3 +254,28 @@ def _cut(error: object, spell: Callable[[object], str]) -> str:
     if len(text) <= _LONGEST_TEXT:
         return text
     return f"{text[:_LONGEST_TEXT]}… (cut here; {len(text)} characters in all)"
+
+
+#: Where the other exceptions are; all are had from here, and say so in tracebacks and pickles.
+_MODULES = ("calls", "endings", "outside")
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        for module in _MODULES:
+            home = __import__(f"{__name__}.{module}", fromlist=[module])
+            _adopt(home)
+        if name in globals():
+            return globals()[name]
+    hint = close_match(name, globals())
+    msg = f"module {__name__!r} has no attribute {name!r}.{hint}"
+    raise AttributeError(msg)
+
+
+def _adopt(home: Any) -> None:
+    """Take over what a module offers."""
+    for name in home.__all__:
+        found = getattr(home, name)
+        if isinstance(found, type):
+            found.__module__ = __name__
+        globals()[name] = found
