@@ -44,8 +44,9 @@ FLOORS = {
 }
 ORDER = ["_version", *(name for names in FLOORS.values() for name in names.split())]
 
-#: The one door upward: `Flow.serve` and `Flow.deploy` import deployments when they are called.
-DOORS = {("flows", "deployments")}
+#: The doors upward, both opened late: `Flow.serve` and `Flow.deploy` import deployments when they are
+#: called, and a root run starts its reporting where somebody wants to have reports.
+DOORS = {("flows", "deployments"), ("flows", "reporting")}
 
 #: Types that a lower module names in annotations and never loads.
 SEEN_FROM_BELOW: dict[tuple[str, str], str] = {
@@ -68,7 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("jobs.script",),
     "click": ("cli",),
     "rich": ("cli",),
-    "paramiko": ("transports.paramiko",),
+    "paramiko": ("transports.paramiko", "transports.paramiko_tunnel"),
     "h5py": ("serializers.hdf5",),
     "numpy": ("serializers.hdf5",),
     "pandas": ("serializers.hdf5",),
@@ -76,8 +77,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "distributed": ("task_runners.dask",),
     "dask_jobqueue": ("task_runners.dask",),
     "pyslurm": ("schedulers.slurm_native",),
-    "sqlalchemy": ("server.db",),
+    "sqlalchemy": ("server.db", "server.queries", "server.ingest"),
     "alembic": ("server.db",),
+    "psycopg": ("server.db",),
     "fastapi": ("server",),
     "starlette": ("server",),
     "uvicorn": ("server",),
