@@ -44,8 +44,8 @@ FLOORS = {
 }
 ORDER = ["_version", *(name for names in FLOORS.values() for name in names.split())]
 
-#: The doors upward, both opened late: `Flow.serve` and `Flow.deploy` import deployments when they are
-#: called, and a root run starts its reporting where somebody wants to have reports.
+#: The doors upward, opened late: `Flow.serve` and `Flow.deploy` import deployments when they are
+#: called, and a root run starts its reporting where somebody wants reports.
 DOORS = {("flows", "deployments"), ("flows", "reporting")}
 
 #: Types that a lower module names in annotations and never loads.
