@@ -77,7 +77,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "distributed": ("task_runners.dask",),
     "dask_jobqueue": ("task_runners.dask",),
     "pyslurm": ("schedulers.slurm_native",),
-    "sqlalchemy": ("server.db", "server.queries", "server.ingest"),
+    "sqlalchemy": tuple(
+        f"server.{part}"
+        for part in ("db", "ingest", "queries", "access", "imports", "retention", "backup")
+    ),
     "alembic": ("server.db",),
     "psycopg": ("server.db",),
     "fastapi": ("server",),

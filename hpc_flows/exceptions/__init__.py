@@ -48,6 +48,7 @@
     ├── TransportError                a command could not be run on the machine
     │   ├── CommandNotFound
     │   └── CommandTimedOut
+    ├── ServerError                   the server cannot be started, reached or asked
     ├── SchedulerError
     │   ├── SchedulerUnavailable      cannot ask: says nothing about any job
     │   ├── AccountingUnavailable     the site keeps no history, or it is down

@@ -19,6 +19,7 @@ __all__ = [
     "LimitError",
     "SchedulerError",
     "SchedulerUnavailable",
+    "ServerError",
     "ShellError",
     "ShellTimeout",
     "SlotLost",
@@ -124,6 +125,10 @@ class CommandNotFound(TransportError):
 
 class CommandTimedOut(TransportError):
     """A command gave no answer within its time limit; it may have done its work all the same."""
+
+
+class ServerError(HpcFlowsError):
+    """The server cannot be started, reached or asked."""
 
 
 class SchedulerError(HpcFlowsError):
