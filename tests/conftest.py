@@ -9,8 +9,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The real Slurm of `make test`: the fixture `slurm_site`, and what becomes of tests without it.
-pytest_plugins = ["slurm_site.fixtures"]
+#: The real Slurm of `make test` (the fixture `slurm_site`) and the real services (such as
+#: `postgresql_url`), and what becomes of tests where these are missing.
+pytest_plugins = ["slurm_site.fixtures", "services.fixtures"]
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import os
 
     for name in list(os.environ):
-        if name.startswith(("HPC_FLOWS_", "SBATCH_", "SQUEUE_", "SACCT_")):
+        if name.startswith(("HPC_FLOWS_", "PREFECT_", "SBATCH_", "SQUEUE_", "SACCT_")):
             monkeypatch.delenv(name)
     folder = tmp_path / "hpc_flows_home"
     monkeypatch.setenv("HPC_FLOWS_HOME", str(folder))

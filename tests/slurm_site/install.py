@@ -1,11 +1,11 @@
-"""The packages that a real Slurm needs, from Debian's own archive."""
+"""The packages that a real Slurm and the real services need, from Debian's own archive."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from slurm_site.processes import SiteError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: A program of each package, by which it is known to be there.
+#: A program of each package, by which it is known to be there: a name, or a pattern of a path.
 _PROGRAMS = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
@@ -23,10 +23,15 @@ _PROGRAMS = {
     "mariadb-server": "mariadbd",
     "munge": "munged",
     "strace": "strace",
+    "openssh-server": "sshd",
+    "openssh-client": "ssh",
+    "postgresql": "/usr/lib/postgresql/*/bin/initdb",
+    "chromium": "chromium",
 }
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_CLUSTERS = Path("/etc/postgresql-common/createcluster.d/hpc-flows-tests.conf")
 _PYTHON = "/usr/bin/python3"
 
 
@@ -59,6 +64,8 @@ def install() -> None:
 
 
 def _there(program: str) -> bool:
+    if program.startswith("/"):
+        return any(Path("/").glob(program[1:]))
     return shutil.which(program, path=_PATH) is not None
 
 
@@ -76,13 +83,23 @@ def _apt(*words: str) -> int:
 
 @contextmanager
 def _no_services() -> Iterator[None]:
-    """Keep the packages from starting their daemons: the site has its own."""
-    if _POLICY.exists():
+    """Keep the packages from starting daemons and making databases: the tests have their own."""
+    with ExitStack() as stack:
+        stack.enter_context(_held(_POLICY, "#!/bin/sh\nexit 101\n"))
+        stack.enter_context(_held(_CLUSTERS, "create_main_cluster = false\n"))
+        yield
+
+
+@contextmanager
+def _held(file: Path, text: str) -> Iterator[None]:
+    """Have a file there while the block runs, unless it is there anyway."""
+    if file.exists():
         yield
         return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
-    _POLICY.chmod(0o755)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o755)
     try:
         yield
     finally:
-        _POLICY.unlink()
+        file.unlink()

@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: What pip and git need to reach the outside, and how a terminal is to be written to. Nothing
+#: What pip, npm and git need to reach the outside, and how a terminal is to be written to. Nothing
 #: else of the caller's environment goes on.
-_KEPT = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CI", "TERM")
-_KEPT_BEGINNINGS = ("PIP_", "HTTP_", "HTTPS_", "NO_", "http_", "https_", "no_")
+_KEPT = (
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CI", "TERM"),
+    "NODE_EXTRA_CA_CERTS",
+)
+_KEPT_BEGINNINGS = (
+    *("PIP_", "HTTP_", "HTTPS_", "NO_", "http_", "https_", "no_"),
+    *("NPM_CONFIG_", "npm_config_"),
+)
 
 _SKIPPED = (".git", ".venv", ".make", "__pycache__", "build", "dist")
 _SKIPPED_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
