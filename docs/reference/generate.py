@@ -15,12 +15,12 @@ import click
 
 from hpc_flows import exceptions
 from hpc_flows.cli.main import cli
-from hpc_flows.settings import SETTINGS
+from hpc_flows.settings.known import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hpc_flows.settings import Setting
+    from hpc_flows.settings.kinds import Setting
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "hpc_flows"
@@ -41,6 +41,10 @@ A setting is taken from the first of these that has it:
 
 `HPC_FLOWS_PROFILE` picks the profile. `hpc-flows config view` shows every setting, its value and
 where it came from. A name that does not exist is refused with the nearest that does.
+
+A **secret** is shown as `********` (`hpc-flows config view --show-secrets` shows it), is never
+written into a journal, a log, `run.json` or what a job is handed, and a `profiles.toml` that holds
+one can be read by its owner alone.
 
 | setting | variable | value | default | what it does |
 |---|---|---|---|---|
@@ -98,8 +102,12 @@ programs; the rest may change.
 def setting_row(setting: Setting) -> str:
     """Return a setting's line of the table."""
     kind = " ".join(f"`{word}`" for word in setting.choices) or setting.kind
+    kind = "secret" if setting.secret else kind
+    variable = f"`{setting.variable}`"
+    if setting.also is not None:
+        variable += f", else `{setting.also}`"
     default = "not set" if setting.default is None else f"`{setting.default}`"
-    return f"| `{setting.name}` | `{setting.variable}` | {kind} | {default} | {setting.doc} |"
+    return f"| `{setting.name}` | {variable} | {kind} | {default} | {setting.doc} |"
 
 
 def settings_page() -> str:

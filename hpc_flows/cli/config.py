@@ -11,14 +11,9 @@ from hpc_flows.cli.command import LazyGroup, TextType, json_option
 from hpc_flows.cli.terminal import print_json, print_rows
 from hpc_flows.cli.trouble import complain
 from hpc_flows.exceptions import close_match
-from hpc_flows.settings import (
-    SETTINGS,
-    find_setting,
-    get_settings,
-    profiles_path,
-    set_setting,
-    unset_setting,
-)
+from hpc_flows.settings import get_settings
+from hpc_flows.settings.known import SETTINGS, find_setting
+from hpc_flows.settings.profiles import profiles_path, set_setting, unset_setting
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -58,11 +53,17 @@ class _SettingName(TextType):
 
 
 @config.command()
+@click.option("--show-secrets", is_flag=True, help="Show tokens and passwords as they are.")
 @json_option
-def view(as_json: bool) -> None:  # noqa: FBT001 - click gives flags as they are
-    """Show every setting, its value, and where the value comes from."""
+def view(show_secrets: bool, as_json: bool) -> None:  # noqa: FBT001 - click gives flags as they are
+    """Show every setting, its value, and where the value comes from.
+
+    Tokens and passwords are masked.
+    """
     settings = get_settings()
-    values = settings.to_dict()
+    values = settings.to_dict(secrets=True)
+    if not show_secrets:
+        values = {each.name: each.shown(values[each.name]) for each in SETTINGS}
     if as_json:
         rows = {
             each.name: {
@@ -119,7 +120,7 @@ def set_(name: str, value: str | None) -> None:
             raise click.UsageError(f"Give a value: hpc-flows config set {name} VALUE")
     stored = set_setting(name, value)
     setting = find_setting(name)
-    click.echo(f"{setting.name} = {_shown(stored)}  ({profiles_path()})")
+    click.echo(f"{setting.name} = {_shown(setting.shown(stored))}  ({profiles_path()})")
     if setting.variable in os.environ:
         complain(f"{setting.variable} is set in this shell and wins over the profile.")
 
@@ -135,4 +136,5 @@ def unset(name: str) -> None:
     if not unset_setting(name):
         click.echo(f"{setting.name} was not set in {profiles_path()}.")
         return
-    click.echo(f"{setting.name} = {_shown(get_settings().to_dict()[setting.name])}")
+    value = get_settings().to_dict(secrets=True)[setting.name]
+    click.echo(f"{setting.name} = {_shown(setting.shown(value))}")

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import SettingsError, close_match
-from hpc_flows.settings import Setting, find_setting, get_settings
+from hpc_flows.settings import get_settings
+from hpc_flows.settings.kinds import Setting
+from hpc_flows.settings.known import find_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Settings of Prefect that mean the same here, by their variables without PREFECT_.
 PREFECT_NAMES = {
+    "API_AUTH_STRING": "prefect_api_auth_string",
+    "API_KEY": "prefect_api_key",
+    "API_URL": "prefect_api_url",
     "HOME": "home",
     "FLOWS_DEFAULT_RETRIES": "flow_default_retries",
     "FLOWS_DEFAULT_RETRY_DELAY_SECONDS": "flow_default_retry_delay_seconds",

@@ -79,12 +79,12 @@ def test_settings_are_known_by_prefects_names_too(
 
 def test_a_setting_of_prefects_without_a_meaning_here_is_refused() -> None:
     with (
-        pytest.raises(SettingsError, match="PREFECT_API_URL has no meaning here"),
-        temporary_settings({"PREFECT_API_URL": "http://somewhere"}),
+        pytest.raises(SettingsError, match="PREFECT_CLOUD_API_URL has no meaning here"),
+        temporary_settings({"PREFECT_CLOUD_API_URL": "http://somewhere"}),
     ):
         pass
-    with pytest.raises(ImportError, match="PREFECT_API_URL"):
-        from hpc_flows.settings import PREFECT_API_URL  # noqa: F401
+    with pytest.raises(ImportError, match="PREFECT_CLOUD_API_URL"):
+        from hpc_flows.settings import PREFECT_CLOUD_API_URL  # noqa: F401
 
 
 def test_exceptions_are_compared_by_type_and_arguments() -> None:
