@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from services import absent
 from slurm_site.processes import Program, descendants, end_all, program_of
+
+from services import absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
