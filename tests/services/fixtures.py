@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from services.postgresql import PostgreSQL
     from services.prefect_server import PrefectServer
+    from services.sshd import Sshd
 
 #: Fixtures by which a test is known to need a service.
 _FIXTURES = frozenset(
@@ -47,6 +48,15 @@ def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
     address = postgresql.create()
     yield address
     postgresql.drop(address)
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    """Give an OpenSSH server of the test's own, on loopback."""
+    from services.sshd import Sshd
+
+    with Sshd(tmp_path / "sshd") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from slurm_site import control, install
 from slurm_site.configuration import Layout
+from slurm_site.lanes import Passing, begin, closing_line, show
 from slurm_site.processes import as_init
 from slurm_site.site import Site
 from slurm_site.workplace import ROOT, Workplace, find_python, must, say, venv_command
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 #: The newest Python that is supported; the oldest is Debian's own, which runs everything.
 _NEWEST = "3.13"
 
-#: What the newest Python runs: most of what needs no real Slurm.
-_NEWEST_TESTS = ("-m", "not slurm", "tests/unit", "tests/conformance", "tests/test_architecture.py")
+#: What the newest Python runs: most of what needs no real Slurm and no other real service.
+_NEWEST_TESTS = (
+    *("-m", "not slurm and not services"),
+    *("tests/unit", "tests/conformance", "tests/test_architecture.py"),
+)
 
 _DEBIAN_PYTHON = Path("/usr/bin/python3")
 
@@ -72,34 +77,62 @@ def _run_at(folder: Path, what: str, arguments: Sequence[str]) -> int:
         site.up()
         say(f"a real Slurm is up in {layout.folder}, ports from {base}")
         listens = stack.enter_context(control.serving(site))
-        failed = what == "test" and not arguments and not _passes_on_newest(place)
-        must(making, "making the environment", _log(place, "venv"))
         env = {
             "SLURM_CONF": str(layout.conf),
             "HPC_FLOWS_TEST_SLURM": str(layout.folder),
             "HPC_FLOWS_TEST_CONTROL": str(listens),
             "HPC_FLOWS_BENCH_HOME": _cache(layout.user),
         }
-        python = place.folder / "venv" / "bin" / "python"
-        status = place.start(_argv(what, str(python), arguments), env).wait()
-        if failed:
-            say(f"tests failed on Python {_NEWEST}; see above")
-        return status or int(failed)
+        if what == "test" and not arguments:
+            return _run_lanes(place, making, env, stack)
+        must(making, "making the environment", _log(place, "venv"))
+        return place.start(_argv(what, _python(place, "venv"), arguments), env).wait()
 
 
-def _passes_on_newest(place: Workplace) -> bool:
-    """Run the tests that need no Slurm on the newest Python; True too where there is none."""
-    found = find_python(_NEWEST, place)
-    if isinstance(found, str):
-        say(f"not tested on Python {_NEWEST}: {found}")
-        return True
+def _run_lanes(
+    place: Workplace, making: subprocess.Popen[bytes], env: dict[str, str], stack: ExitStack
+) -> int:
+    """Run everything: what needs Slurm in one lane, all else in the other, on two Pythons."""
+    newest = find_python(_NEWEST, place)
     name = f"venv-{_NEWEST}"
-    must(_start_making(place, name, found), f"the environment for {found}", _log(place, name))
-    say(f"first, what needs no Slurm, on Python {_NEWEST}")
-    argv = _argv("test", str(place.folder / name / "bin" / "python"), _NEWEST_TESTS)
-    passed = place.start(argv).wait() == 0
-    say("now all, on Debian's Python")
-    return passed
+    newer = None if isinstance(newest, str) else _start_making(place, name, newest)
+    must(making, "making the environment", _log(place, "venv"))
+    debian = _python(place, "venv")
+    services = ["nice", debian, "-m", "services"]
+    place.start(services, {**env, "PYTHONPATH": "tests"}, _log(place, "services"))
+
+    def enter(title: str, python: str, *words: str) -> Passing:
+        passing = begin(place, title, _argv("test", python, words), env)
+        stack.callback(passing.end)
+        return passing
+
+    on_slurm = enter("what needs Slurm, on Debian's Python", debian, "-m", "slurm")
+    passings = []
+    if newer is None:
+        say(f"not tested on Python {_NEWEST}: {newest}")
+    else:
+        must(newer, f"the environment for Python {_NEWEST}", _log(place, name))
+        title = f"what needs no Slurm, on Python {_NEWEST}"
+        passings.append(enter(title, _python(place, name), *_NEWEST_TESTS))
+        show(passings[-1])
+    passings.append(enter("all else, on Debian's Python", debian, "-m", "not slurm"))
+    show(passings[-1])
+    show(on_slurm)
+    return _conclude([*passings, on_slurm])
+
+
+def _conclude(passings: Sequence[Passing]) -> int:
+    """Tell how the passes ended; return the first bad status."""
+    bad = [passing for passing in passings if passing.process.returncode != 0]
+    for passing in bad:
+        say(f"failed, see above: {passing.title}")
+    say("all of them together:")
+    sys.stdout.write(f"{closing_line(passings)}\n")
+    return bad[0].process.returncode if bad else 0
+
+
+def _python(place: Workplace, environment: str) -> str:
+    return str(place.folder / environment / "bin" / "python")
 
 
 def _argv(what: str, python: str, arguments: Sequence[str]) -> list[str]:

@@ -28,7 +28,10 @@ _KEPT_BEGINNINGS = (
     *("NPM_CONFIG_", "npm_config_"),
 )
 
-_SKIPPED = (".git", ".venv", ".make", "__pycache__", "build", "dist")
+#: Where the server's page lies when `make page` has built it; git ignores it.
+_PAGE = "hpc_flows/server/page/dist"
+
+_SKIPPED = (".git", ".venv", ".make", "__pycache__", "build", "dist", "node_modules")
 _SKIPPED_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
 
@@ -49,7 +52,7 @@ class Workplace(NamedTuple):
         return self.folder / "tree"
 
     def make(self) -> None:
-        """Copy the tree: what git tracks, and what is new and not ignored."""
+        """Copy the tree: what git tracks, what is new and not ignored, and the page as built."""
         for path in (self.folder, self.tree, self.folder / "home", self.folder / "tmp"):
             path.mkdir(exist_ok=True)
             path.chmod(0o755)
@@ -57,6 +60,8 @@ class Workplace(NamedTuple):
             target = self.tree / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target, follow_symlinks=False)
+        if (ROOT / _PAGE).is_dir():
+            shutil.copytree(ROOT / _PAGE, self.tree / _PAGE, dirs_exist_ok=True)
         self.own(self.folder)
 
     def own(self, top: Path) -> None:

@@ -1,0 +1,80 @@
+"""The whole suite in two lanes, since what runs against a real Slurm mostly waits for it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm_site.workplace import Workplace, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+#: What a line tells in which pytest closes: `=== 1 failed, 4203 passed, 2 deselected in 9.1s ===`.
+_CLOSING = re.compile(r"^=+ (?P<counts>.*\b(passed|failed|skipped|errors?)\b.*) in [\d.]+s.*=+$")
+_COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
+
+#: Seconds between two looks at what a lane has printed.
+_GLANCE = 0.3
+
+
+class Passing(NamedTuple):
+    """A pass of pytest that goes on, and where its output goes."""
+
+    title: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def end(self) -> None:
+        """End it, when the others cannot go on; what it started is ended with the run."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def begin(place: Workplace, title: str, argv: Sequence[str], env: dict[str, str]) -> Passing:
+    """Begin a pass whose output goes into a file of its own."""
+    log = place.folder / f"{re.sub(r'[^a-z0-9.]+', '-', title.lower())}.log"
+    log.touch()
+    return Passing(title, place.start(argv, env, log), log)
+
+
+def show(passing: Passing) -> int:
+    """Print what a pass prints, until it ends; return its status."""
+    say(passing.title)
+    with passing.log.open("rb") as lines:
+        ended = False
+        while True:
+            sys.stdout.buffer.write(lines.read())
+            sys.stdout.flush()
+            if ended:
+                return passing.process.returncode
+            # What was printed last is looked for after the end was seen, so that none is missed.
+            ended = passing.process.poll() is not None
+            if not ended:
+                time.sleep(_GLANCE)
+
+
+def closing_line(passings: Sequence[Passing]) -> str:
+    """Return how many tests of all passes together passed, failed and were skipped."""
+    found = [counted(passing.log.read_text(errors="replace")) for passing in passings]
+    total = sum(found, Counter[str]())
+    words = f"{total['passed']} passed, {total['failed'] + total['error']} failed"
+    return f"{words}, {total['skipped']} skipped" if total["skipped"] else words
+
+
+def counted(output: str) -> Counter[str]:
+    """Return what pytest counted in the last of its closing lines, or nothing."""
+    for line in reversed(output.splitlines()):
+        if found := _CLOSING.match(line):
+            pairs = _COUNT.findall(found["counts"])
+            return Counter({word: int(number) for number, word in pairs})
+    return Counter()

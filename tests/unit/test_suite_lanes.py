@@ -1,0 +1,57 @@
+"""The suite in lanes: nothing that a pass prints is lost, and the closing line counts them all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from slurm_site.lanes import Passing, closing_line, counted, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CODE = "import sys, time; print('a', flush=True); time.sleep(0.4); print({!r}); sys.exit({})"
+
+
+def _pass(folder: Path, name: str, closing: str, status: int) -> Passing:
+    log = folder / name
+    with log.open("wb") as out:
+        argv = [sys.executable, "-c", _CODE.format(closing, status)]
+        return Passing(name, subprocess.Popen(argv, stdout=out), log)
+
+
+def test_what_a_pass_prints_is_shown_to_its_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    passing = _pass(tmp_path, "one", "=== 1 failed, 3 passed in 9.12s ===", 1)
+    assert show(passing) == 1
+    assert capfd.readouterr().out == "slurm_site: one\na\n=== 1 failed, 3 passed in 9.12s ===\n"
+
+
+def test_the_closing_line_counts_all_passes(tmp_path: Path) -> None:
+    passings = [
+        _pass(tmp_path, "one", "=== 3 passed, 179 deselected in 183.02s (0:03:03) ===", 0),
+        _pass(tmp_path, "two", "=== 1 failed, 5 passed, 2 skipped, 1 error in 0.10s ===", 1),
+        _pass(tmp_path, "three", "Segmentation fault", 1),
+    ]
+    for passing in passings:
+        passing.process.wait()
+    assert closing_line(passings) == "8 passed, 2 failed, 2 skipped"
+
+
+@pytest.mark.parametrize(
+    "line", ["", "3 passed", "= no tests ran in 0.01s =", "x 3 passed in 2s ="]
+)
+def test_what_is_no_closing_line_counts_nothing(line: str) -> None:
+    assert not counted(line)
+
+
+def test_a_pass_is_ended_when_the_run_is_given_up(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+        passing = Passing("long", subprocess.Popen(argv, stdout=out), log)
+    passing.end()
+    assert passing.process.wait(5) != 0
