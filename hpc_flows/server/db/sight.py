@@ -1,0 +1,44 @@
+"""Who looks at the database, and the one condition that decides which runs they may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, false, or_, true
+
+from hpc_flows.server.db.models import runs
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Somebody who looks.
+
+    Attributes:
+        user_id: whose eyes; None sees no run by being its owner.
+        is_admin: whether all runs are seen.
+        projects: ids of the projects that the user is a member of.
+        run: id of the one run that the token is limited to, or None.
+    """
+
+    user_id: int | None
+    is_admin: bool = False
+    projects: frozenset[int] = frozenset()
+    run: str | None = None
+
+
+def visible(sight: Sight) -> ColumnElement[bool]:
+    """Return the condition on `runs` that holds for those that may be seen.
+
+    Every query about anything in a run joins `runs` and asks this.
+    """
+    if sight.is_admin:
+        allowed: ColumnElement[bool] = true()
+    else:
+        allowed = runs.c.owner_id == sight.user_id if sight.user_id is not None else false()
+        if sight.projects:
+            allowed = or_(allowed, runs.c.project_id.in_(sorted(sight.projects)))
+    return allowed if sight.run is None else and_(allowed, runs.c.id == sight.run)
