@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpc_flows.exceptions import ResourceError
 from hpc_flows.resources import MIB, format_walltime
+from hpc_flows.settings import PREFIX, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,7 +70,13 @@ _CLEAN = frozenset(
 )
 _CLEAN_BEGINNINGS = ("BASH_FUNC_", "LC_", "LMOD_", "__LMOD_", "MODULES_")
 
+#: Variables that have a meaning of their own for Slurm's commands.
 _OURS = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SRUN_", "SALLOC_")
+
+#: Variables that hold what nobody but the driver may know.
+_KEYS = frozenset(
+    {PREFIX + name.upper() for name in SECRET} | {"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"}
+)
 
 #: What `#SBATCH` lines take without quotes; `#` would begin a comment, a blank ends the option.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./~^&|*!()\[\]{}<>?-]*")
@@ -87,7 +94,8 @@ def command_environment(
 
     `SBATCH_PARTITION` beats a script's `#SBATCH -p`, `SQUEUE_FORMAT` changes what is printed, and
     the `SLURM_*` of a job around us would go on into its children: all of them are left out, the
-    site's `SLURM_CONF` excepted.
+    site's `SLURM_CONF` excepted. So are keys of servers: with `--export=ALL` they would become the
+    job's, which accounting may store, and no job of ours needs them.
 
     Args:
         inherited: the environment to begin with.
@@ -99,6 +107,7 @@ def command_environment(
         name: value
         for name, value in inherited.items()
         if name == "SLURM_CONF" or not name.startswith(_OURS)
+        if name not in _KEYS
     }
     if path:
         kept["PATH"] = ":".join([*path, *filter(None, [kept.get("PATH", "")])])

@@ -203,6 +203,21 @@ def test_nothing_is_added_to_what_a_job_may_inherit() -> None:
     assert say.command_environment({"A": "b"}, times=False) == {"A": "b"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HPC_FLOWS_API_KEY",
+        "HPC_FLOWS_PREFECT_API_KEY",
+        "PREFECT_API_KEY",
+        "PREFECT_API_AUTH_STRING",
+    ],
+)
+def test_keys_of_servers_do_not_become_part_of_jobs(name: str) -> None:
+    """T5 of the threat model: a site's accounting may keep the environment of jobs."""
+    kept = say.command_environment({name: "secret", "API_KEY": "the user's own"}, times=False)
+    assert kept == {"API_KEY": "the user's own"}
+
+
 def test_a_missing_path_does_not_put_the_working_folder_on_it() -> None:
     assert say.command_environment({}, ["/opt/slurm/bin"])["PATH"] == "/opt/slurm/bin"
 
