@@ -1,0 +1,82 @@
+/** Times and durations as people read them. */
+
+import { signal } from "@preact/signals";
+
+/** Now, in seconds since 1970; rises once a second while the tab is seen. */
+export const now = signal(Date.now() / 1000);
+
+setInterval(() => {
+  if (!document.hidden) now.value = Date.now() / 1000;
+}, 1000);
+addEventListener("visibilitychange", () => {
+  if (!document.hidden) now.value = Date.now() / 1000;
+});
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`, `4 d 03 h`; never more than two parts. */
+export function duration(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  const s = Math.max(0, seconds);
+  if (s < 9.95) return `${s.toFixed(s < 0.95 ? 2 : 1)} s`;
+  const whole = Math.round(s);
+  if (whole < MINUTE) return `${whole} s`;
+  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min ${two(whole % MINUTE)} s`;
+  if (whole < DAY)
+    return `${Math.floor(whole / HOUR)} h ${two(Math.floor((whole % HOUR) / MINUTE))} min`;
+  return `${Math.floor(whole / DAY)} d ${two(Math.floor((whole % DAY) / HOUR))} h`;
+}
+
+function two(n: number): string {
+  return String(n).padStart(2, "0");
+}
+
+/** `just now`, `40 s ago`, `in 3 min`: one part, for what is beside an exact time. */
+export function relative(time: number, at: number): string {
+  const gap = at - time;
+  const size = Math.abs(gap);
+  if (size < 5) return "just now";
+  const text =
+    size < MINUTE
+      ? `${Math.round(size / 5) * 5} s`
+      : size < HOUR
+        ? `${Math.round(size / MINUTE)} min`
+        : size < 2 * DAY
+          ? `${Math.round(size / HOUR)} h`
+          : `${Math.round(size / DAY)} d`;
+  return gap > 0 ? `${text} ago` : `in ${text}`;
+}
+
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+/** `Nov 21, 2026, 16:45:03 UTC`, in the zone of the person who looks. */
+export function exact(time: number): string {
+  return EXACT.format(time * 1000);
+}
+
+/** `16:45:03` today, `20 Nov 16:45` this year, `2025-11-20 16:45` before. */
+export function short(time: number, at: number = Date.now() / 1000): string {
+  const when = new Date(time * 1000);
+  const today = new Date(at * 1000);
+  const clock = `${two(when.getHours())}:${two(when.getMinutes())}`;
+  if (when.toDateString() === today.toDateString()) return `${clock}:${two(when.getSeconds())}`;
+  if (when.getFullYear() === today.getFullYear())
+    return `${when.getDate()} ${MONTHS[when.getMonth()]} ${clock}`;
+  return `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())} ${clock}`;
+}
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun"].concat(
+  ["Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+);
+
+/** `1,234,567`; tabular figures come from the style. */
+export function count(n: number): string {
+  return n.toLocaleString("en-US");
+}
+
+/** The word with its number: `1 run`, `2 runs`. */
+export function counted(n: number, one: string, many = `${one}s`): string {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}

@@ -1,0 +1,140 @@
+/** When task runs waited, were queued and ran: lanes for up to 2,000, counts over time above. */
+
+import { useMemo } from "preact/hooks";
+import type { FlowRun } from "../../api/types";
+import { useLoad } from "../../api/load";
+import { duration, now } from "../../clock";
+import { Empty, Pending } from "../../parts/frame";
+import { route, setQuery } from "../../routing/route";
+import { isFinal } from "../../states";
+import { Chart, type Range } from "./Chart";
+import { lanesOf } from "./lanes";
+import { idleStretches, type Idle } from "./scale";
+import type { Lane, TimelineAnswer } from "./shape";
+
+const LIMIT = 2000;
+
+function numberOf(text: string | null): number | null {
+  const value = text === null || text === "" ? Number.NaN : Number(text);
+  return Number.isFinite(value) ? value : null;
+}
+
+/** The stretch of time that is drawn: what was brushed, or else all of it. */
+function stretch(answer: TimelineAnswer, lanes: readonly Lane[], asked: Partial<Range>): Range {
+  const froms = lanes.map((lane) => lane.from);
+  const tos = lanes.flatMap((lane) => lane.bars.map((bar) => barEnd(lane, bar.limit)));
+  const begin = asked.from ?? least(froms) ?? answer.begin ?? 0;
+  const end = asked.to ?? greatest(tos) ?? answer.end ?? begin + 1;
+  return { from: begin, to: Math.max(end, begin + 0.001) };
+}
+
+/** A walltime that was hardly used must not press all bars into a corner. */
+function barEnd(lane: Lane, limit: number | null): number {
+  const spare = (lane.to - lane.from) * 0.5;
+  return limit === null ? lane.to : Math.min(Math.max(limit, lane.to), lane.to + spare);
+}
+
+function least(values: number[]): number | null {
+  return values.length ? values.reduce((a, b) => Math.min(a, b)) : null;
+}
+
+function greatest(values: number[]): number | null {
+  return values.length ? values.reduce((a, b) => Math.max(a, b)) : null;
+}
+
+export function TimelineTab({ run }: { run: FlowRun }) {
+  const query = route.value.query;
+  const asked = { from: numberOf(query.get("from")), to: numberOf(query.get("to")) };
+  const task = query.get("task");
+  const filters = { task, state: query.getAll("state"), ...asked, limit: LIMIT };
+  const loaded = useLoad<TimelineAnswer>(`flow-runs/${run.id}/timeline`, filters, {
+    run: run.run,
+    pace: 1000,
+  });
+  const answer = loaded.data;
+  const isLive = !isFinal(run.state_type);
+  const clock = isLive ? Math.floor(now.value) : (run.ended ?? answer?.end ?? 0);
+  const lanes = useMemo(
+    () => (answer?.mode === "rows" ? lanesOf(answer.rows, clock) : []),
+    [answer, clock],
+  );
+  if (answer === null) return <Pending loaded={loaded} />;
+  const isEmpty = answer.mode === "rows" ? lanes.length === 0 : answer.tasks.length === 0;
+  const range = stretch(answer, lanes, { from: asked.from ?? undefined, to: asked.to ?? undefined });
+  const folds = query.get("idle") !== "shown";
+  const idle = folds && answer.mode === "rows" ? idleStretches(lanes, range.from, range.to) : [];
+  return (
+    <div class="timeline">
+      <Tools task={task} zoomed={asked.from !== null || asked.to !== null} folds={folds} idle={idle} answer={answer} />
+      <Pending loaded={{ ...loaded, data: answer }} />
+      {isEmpty ? <NothingHere filtered={task !== null || asked.from !== null} /> : (
+        <Chart answer={answer} lanes={lanes} range={range} idle={idle} marked={query.get("task-run")} />
+      )}
+    </div>
+  );
+}
+
+function NothingHere({ filtered }: { filtered: boolean }) {
+  return filtered ? (
+    <Empty title="No task run was under way in this part">
+      <button type="button" class="link" onClick={() => setQuery({ from: null, to: null, task: null })}>
+        Show the whole run
+      </button>
+    </Empty>
+  ) : (
+    <Empty title="No task run yet">They appear here as soon as the flow calls a task.</Empty>
+  );
+}
+
+function Tools({
+  task,
+  zoomed,
+  folds,
+  idle,
+  answer,
+}: {
+  task: string | null;
+  zoomed: boolean;
+  folds: boolean;
+  idle: readonly Idle[];
+  answer: TimelineAnswer;
+}) {
+  const spared = idle.reduce((sum, gap) => sum + gap.to - gap.from, 0);
+  return (
+    <div class="run-tools">
+      <Legend bins={answer.mode === "bins"} />
+      <span class="grow" />
+      {task !== null && (
+        <button type="button" onClick={() => setQuery({ task: null })} title="Show all tasks">
+          {task.length > 40 ? `${task.slice(0, 40)}…` : task} ✕
+        </button>
+      )}
+      {zoomed && (
+        <button type="button" onClick={() => setQuery({ from: null, to: null })}>
+          Whole run
+        </button>
+      )}
+      {answer.mode === "rows" && (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={folds}
+            onChange={() => setQuery({ idle: folds ? "shown" : null })}
+          />
+          fold idle time{spared > 0 ? ` (${duration(spared)})` : ""}
+        </label>
+      )}
+    </div>
+  );
+}
+
+function Legend({ bins }: { bins: boolean }) {
+  return (
+    <span class="legend" aria-label="Legend">
+      {!bins && <span><i class="key waiting" /> waiting for others</span>}
+      <span><i class="key queued" /> queued</span>
+      <span><i class="key running" /> running{bins ? "" : ", in the colour of its state"}</span>
+      {!bins && <span><i class="key limit" /> time asked for</span>}
+    </span>
+  );
+}
