@@ -76,6 +76,7 @@ class Settings:
     api_key: str | None
     report: str
     ssh_client: str
+    ssh_config: str | None
     prefect_api_url: str | None
     prefect_api_key: str | None
     prefect_api_auth_string: str | None

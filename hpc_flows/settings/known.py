@@ -122,6 +122,12 @@ SETTINGS: tuple[Setting, ...] = (
         ("openssh", "paramiko"),
     ),
     Setting(
+        "ssh_config",
+        "file",
+        None,
+        "Configuration file that ssh is given instead of ~/.ssh/config.",
+    ),
+    Setting(
         "prefect_api_url",
         "url",
         None,
