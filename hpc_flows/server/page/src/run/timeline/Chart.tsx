@@ -3,6 +3,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { duration, exact } from "../../clock";
 import { setQuery } from "../../routing/route";
+import { isDark } from "../../theme";
 import { useWidth } from "../measure";
 import { barAt } from "./lanes";
 import { BAND_HEIGHT, clear, LANE_HEIGHT, paintAxis, paintBands, paintLanes } from "./paint";
@@ -56,6 +57,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
   const hovered = idOf(pointer?.index ?? active);
   const drawing = { first: Math.floor(top / size), offset: top % size, height: height - AXIS, scale, left, hovered };
 
+  isDark(); // read, so that it is drawn anew when the theme changes
   useLayoutEffect(() => {
     if (canvas.current === null || width === 0) return;
     const palette = paletteOf(canvas.current);
@@ -70,7 +72,6 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
     else paintBands(context, { ...drawing, bins: answer, palette });
     context.restore();
   });
-  useRepaintOnTheme();
   useScrollTo(box, marked, lanes, height);
 
   const choose = (index: number): void => {
@@ -169,7 +170,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
           </div>
         )}
       </div>
-      <div id="timeline-active" class="unseen" role="option" aria-selected="true">
+      <div id="timeline-active" class="hidden-text" role="option" aria-selected="true">
         {active === null ? "" : told}
       </div>
     </div>
@@ -218,22 +219,6 @@ function tooltip(
 function intoSight(box: HTMLElement, at: number, size: number, room: number): void {
   if (at < box.scrollTop) box.scrollTop = at;
   else if (at + size > box.scrollTop + room) box.scrollTop = at + size - room;
-}
-
-/** Dark or light may change while the page is open; then what is drawn is drawn again. */
-function useRepaintOnTheme(): void {
-  const [, repaint] = useState(0);
-  useEffect(() => {
-    const again = (): void => repaint((n) => n + 1);
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const watcher = new MutationObserver(again);
-    watcher.observe(document.documentElement, { attributes: true });
-    dark.addEventListener("change", again);
-    return () => {
-      watcher.disconnect();
-      dark.removeEventListener("change", again);
-    };
-  }, []);
 }
 
 /** Bring the lane of the task run that is open into sight, once for each. */

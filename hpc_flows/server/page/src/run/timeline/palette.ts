@@ -1,20 +1,18 @@
 import { STATE_TYPES, stateVariable } from "../../states";
+import { colour } from "../../theme";
 import type { Palette } from "./paint";
 
-/** Read the colours of the page's style, which differ between dark and light. */
+/** The colours of the page as it is now, dark or light. */
 export function paletteOf(element: HTMLElement): Palette {
-  const style = getComputedStyle(element);
-  const value = (name: string, otherwise: string): string =>
-    style.getPropertyValue(name).trim() || otherwise;
-  const states = STATE_TYPES.map((type) => [type, value(stateVariable(type), style.color)]);
+  const states = STATE_TYPES.map((type) => [type, colour(stateVariable(type))]);
   return {
-    text: style.color,
-    faint: value("--faint", style.color),
-    line: value("--line", style.color),
-    surface: value("--surface", "Canvas"),
-    accent: value("--accent", style.color),
-    queued: value("--state-pending", style.color),
+    text: colour("--ink"),
+    faint: colour("--ink-faint"),
+    line: colour("--line"),
+    surface: colour("--surface"),
+    accent: colour("--accent"),
+    queued: colour("--state-pending"),
     states: Object.fromEntries(states) as Record<string, string>,
-    font: `12px ${style.fontFamily}`,
+    font: `12px ${getComputedStyle(element).fontFamily}`,
   };
 }
