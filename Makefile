@@ -4,11 +4,12 @@
 #             (make test ARGS="-k array tests/unit" passes arguments to pytest)
 # make lint   style and types
 # make bench  hpc_flows beside Prefect and submitit, on the same Slurm (ARGS as for `test`)
+# make page   the server's page, built with Node into hpc_flows/server/page/dist
 # make docs   the pages of docs/reference that are written from the code
 # make picture  docs/images/demo.svg, from a run of the demo
 # make clean  all that the others made
 
-.PHONY: venv setup demo test lint bench docs picture clean
+.PHONY: venv setup demo test lint bench page docs picture clean
 .DEFAULT_GOAL := venv
 
 # The first Python that is new enough.
@@ -49,6 +50,9 @@ lint: .make/venv
 bench: .make/venv
 	@$(SITE) bench $(ARGS)
 
+page: .make/venv
+	.venv/bin/python hpc_flows/server/page/building.py
+
 docs: .make/venv
 	.venv/bin/python docs/reference/generate.py
 
@@ -57,4 +61,5 @@ picture: .make/venv
 
 clean:
 	rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf hpc_flows/server/page/dist hpc_flows/server/page/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,6 +83,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "alembic": ("server.db",),
     "psycopg": ("server.db",),
+    "hatchling": ("server.page",),
     "fastapi": ("server",),
     "starlette": ("server",),
     "uvicorn": ("server",),
