@@ -1,0 +1,1 @@
+"""Who may do what: tokens, users, projects, and the one place that decides about a request."""
