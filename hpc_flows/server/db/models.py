@@ -35,8 +35,8 @@ __all__ = ["NUMBER_BITS", "first_key", "last_key", "metadata"]
 NUMBER_BITS = 32
 
 #: The conditions of partial indices; a query that shall use one has to say the same words.
-IS_BAD = "state_type IN ('FAILED', 'CRASHED')"
-IS_OPEN = "ended IS NULL"
+IS_BAD = "is_bad"
+IS_OPEN = "is_open"
 
 
 def first_key(run_pk: int) -> int:
@@ -122,17 +122,11 @@ flow_runs = Table(
     Column("flow", Text, nullable=False, default=""),
     Column("state_type", Text),
     Column("state_name", Text),
-    Column("message", Text),
-    Column("details", Text, nullable=False, default="{}"),
-    Column("attempt", Integer, nullable=False, default=1),
     Column("created", Double),
     Column("started", Double),
     Column("ended", Double),
-    Column("parameters", Text, nullable=False, default="{}"),
-    Column("tags", Text, nullable=False, default="[]"),
     Column("parent_task_run", Text),
     Column("parent_flow_run", Text),
-    Column("entrypoint", Text),
     Column("made", Text),
     Column("changes", Text, nullable=False, default="[]"),
     UniqueConstraint("id", "run_pk"),
@@ -167,6 +161,8 @@ task_runs = Table(
     Column("map_index", BigInteger),
     Column("state_type", Text),
     Column("state_name", Text),
+    Column("is_open", Boolean, nullable=False),
+    Column("is_bad", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False, default=1),
     Column("created", Double),
     Column("queued", Double),
@@ -199,8 +195,6 @@ task_run_facts = Table(
     "task_run_facts",
     metadata,
     _key(),
-    Column("message", Text),
-    Column("details", Text, nullable=False, default="{}"),
     Column("made", Text),
     Column("changes", Text, nullable=False, default="[]"),
 )

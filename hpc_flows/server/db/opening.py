@@ -60,6 +60,11 @@ class Database:
         return "sqlite" if self.is_sqlite else "postgresql"
 
     @property
+    def url_shown(self) -> str:
+        """The address without its password."""
+        return _told(self.url)
+
+    @property
     def instance(self) -> str:
         """The random name that the database got when it was made.
 
@@ -134,6 +139,18 @@ class Database:
         connection.commit()
         self._claim = connection
         return True
+
+    def ping(self) -> None:
+        """Ask the database for nothing.
+
+        Raises:
+            DatabaseError: it does not answer.
+        """
+        try:
+            with self.reading() as connection:
+                connection.execute(text("SELECT 1"))
+        except DBAPIError as error:
+            raise DatabaseError(_refuses(self.url, error)) from error
 
     def close(self) -> None:
         """Give back all connections, and the claim."""

@@ -148,8 +148,8 @@ Table(
     Column("updated", Double, nullable=False),
 )
 
-IS_BAD = "state_type IN ('FAILED', 'CRASHED')"
-IS_OPEN = "ended IS NULL"
+IS_BAD = "is_bad"
+IS_OPEN = "is_open"
 
 
 Table(
@@ -219,17 +219,11 @@ Table(
     Column("flow", Text, nullable=False, default=""),
     Column("state_type", Text),
     Column("state_name", Text),
-    Column("message", Text),
-    Column("details", Text, nullable=False, default="{}"),
-    Column("attempt", Integer, nullable=False, default=1),
     Column("created", Double),
     Column("started", Double),
     Column("ended", Double),
-    Column("parameters", Text, nullable=False, default="{}"),
-    Column("tags", Text, nullable=False, default="[]"),
     Column("parent_task_run", Text),
     Column("parent_flow_run", Text),
-    Column("entrypoint", Text),
     Column("made", Text),
     Column("changes", Text, nullable=False, default="[]"),
     UniqueConstraint("id", "run_pk"),
@@ -262,6 +256,8 @@ Table(
     Column("map_index", BigInteger),
     Column("state_type", Text),
     Column("state_name", Text),
+    Column("is_open", Boolean, nullable=False),
+    Column("is_bad", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False, default=1),
     Column("created", Double),
     Column("queued", Double),
@@ -294,8 +290,6 @@ Table(
     "task_run_facts",
     metadata,
     _key(),
-    Column("message", Text),
-    Column("details", Text, nullable=False, default="{}"),
     Column("made", Text),
     Column("changes", Text, nullable=False, default="[]"),
 )
