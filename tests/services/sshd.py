@@ -92,6 +92,10 @@ class Sshd:
 
     def write_client_config(self, extra: str = "", **changes: str) -> None:
         """Write the clients' ssh_config; `extra` follows the host's own lines."""
+        self.config.write_text(f"{self.client_lines(**changes)}{extra}")
+
+    def client_lines(self, **changes: str) -> str:
+        """Return the lines of an ssh_config for this server, with some values changed."""
         values = {
             "HostName": "127.0.0.1",
             "Port": str(self.port),
@@ -103,8 +107,8 @@ class Sshd:
             "GlobalKnownHostsFile": "/dev/null",
             **changes,
         }
-        lines = [f"  {name} {value}" for name, value in values.items()]
-        self.config.write_text("\n".join([f"Host {self.host}", *lines, extra]) + "\n")
+        lines = "".join(f"  {name} {value}\n" for name, value in values.items())
+        return f"Host {self.host}\n{lines}"
 
     def change_host_key(self) -> None:
         """Give the server a new host key, as after a new installation; takes a restart."""
