@@ -19,7 +19,8 @@ class Address(NamedTuple):
         scheme: `http`, `https` or `unix`.
         host, port: of the first two.
         prefix: what stands before `/api/v1` in paths; empty, or `/something`.
-        socket: the path of a Unix socket.
+        socket: the path of a Unix socket; with `http` and `https`, of the near end of a tunnel
+            through which the host is reached.
     """
 
     scheme: str
@@ -36,7 +37,7 @@ class Address(NamedTuple):
     @property
     def is_near(self) -> bool:
         """Whether it is on this machine, so that no proxy stands between."""
-        return self.scheme == "unix" or self.host in _LOOPBACK
+        return bool(self.socket) or self.host in _LOOPBACK
 
     def __str__(self) -> str:
         if self.scheme == "unix":

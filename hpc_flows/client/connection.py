@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -40,11 +41,12 @@ class RawResponse(NamedTuple):
 
 
 class _SocketConnection(HTTPConnection):
-    """HTTP through a Unix socket."""
+    """HTTP, or HTTPS, through a Unix socket."""
 
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
+    def __init__(self, address: Address, timeout: float) -> None:
+        super().__init__(address.host, address.port or None, timeout=timeout)
+        self._path = address.socket
+        self._name = address.host if address.is_encrypted else ""
 
     def connect(self) -> None:
         if len(os.fsencode(self._path)) > _LONGEST_SOCKET:
@@ -53,6 +55,8 @@ class _SocketConnection(HTTPConnection):
         try:
             found.settimeout(self.timeout)
             found.connect(self._path)
+            if self._name:
+                found = ssl.create_default_context().wrap_socket(found, server_hostname=self._name)
         except BaseException:
             found.close()
             raise
@@ -123,25 +127,12 @@ class Connection:
         Raises:
             OSError, HTTPException: there was no answer.
         """
-        was_open = self._open is not None and not self.fresh
-        try:
-            return self._ask(method, path, body, headers or {})
-        except (ConnectionError, HTTPException):
-            # A connection that was kept may have been closed by the other side meanwhile.
-            self.close()
-            if not was_open:
-                raise
-            return self._ask(method, path, body, headers or {})
-
-    def _ask(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> HTTPResponse:
         connection = self.connect()
         self.fresh = False
         whole = self.address.prefix + path
         if self._proxied:
             whole = f"http://{self.address.host}:{self.address.port}{whole}"
-        connection.request(method, whole, body, dict(headers))
+        connection.request(method, whole, body, dict(headers or {}))
         return connection.getresponse()
 
     def connect(self) -> HTTPConnection:
@@ -153,8 +144,8 @@ class Connection:
 
     def _made(self) -> HTTPConnection:
         address = self.address
-        if address.scheme == "unix":
-            return _SocketConnection(address.socket, self.timeout)
+        if address.socket:
+            return _SocketConnection(address, self.timeout)
         kind = HTTPSConnection if address.is_encrypted else HTTPConnection
         proxy = _proxy_of(address)
         self._proxied = proxy is not None and not address.is_encrypted

@@ -76,12 +76,13 @@ class Client:
     """Asks one server. Not for several threads at once: each has its own.
 
     Args:
-        url: as in the setting `api_url`; or a function that returns it anew for each connection,
-            as a tunnel's end may move.
+        url: as in the setting `api_url`.
         token: as in `api_key`; None sends none.
         timeout: seconds until a request that makes no progress is given up.
         patience: seconds for which a request is repeated when there is no answer, or a request for
             patience; 0 asks once.
+        via: returns the Unix socket at the near end of a tunnel; asked for each connection, as it
+            may move.
 
     Raises:
         NoServer: the address, or the token, cannot be one.
@@ -89,29 +90,32 @@ class Client:
 
     def __init__(
         self,
-        url: str | Callable[[], str],
+        url: str,
         token: str | None = None,
         *,
         timeout: float = 30.0,
         patience: float = 0.0,
+        via: Callable[[], str] | None = None,
     ) -> None:
-        self._url = url
+        self._address = parse_address(url)
+        self._via = via
         self._token = token or None
         self._token_id = token_id(token) if token else ""
         self._timeout, self._patience = timeout, patience
         self._identity: Identity | None = None
         self._connection: Connection | None = None
-        if isinstance(url, str):
-            parse_address(url)
+        self._was_kept = False
 
     @property
     def address(self) -> Address:
-        """Where the server is, now.
+        """Where the server is.
 
         Raises:
-            NoServer: it cannot be told.
+            TransportError: it is reached through a tunnel that is not up.
         """
-        return parse_address(self._url if isinstance(self._url, str) else self._url())
+        if self._via is None:
+            return self._address
+        return self._address._replace(socket=self._via())
 
     def identity(self, *, fresh: bool = False) -> Identity:
         """Return who the server is; asked once, unless it shall be fresh.
@@ -224,13 +228,21 @@ class Client:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> Response:
         connection = self._ready()
-        raw = connection.request(method, _API + path, body, self._headers(headers))
+        try:
+            raw = connection.request(method, _API + path, body, self._headers(headers))
+        except ServerUnreachable as error:
+            if not self._was_kept or isinstance(error.__cause__, TimeoutError):
+                raise
+            # The other side has closed the connection while nothing was asked. Whoever answers
+            # now proves itself anew.
+            raw = self._ready().request(method, _API + path, body, self._headers(headers))
         return self._checked(raw)
 
     def _ready(self) -> Connection:
         """Return a connection over which the token may be sent."""
         connection = self._current()
         connection.connect()
+        self._was_kept = not connection.fresh
         # A plain port or socket may have another owner than a moment ago: it proves itself again.
         proven = connection.address.is_encrypted or not connection.fresh
         if self._token is not None and (self._identity is None or not proven):

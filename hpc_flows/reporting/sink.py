@@ -10,7 +10,8 @@ A sink says how things went by what it returns and by what it raises:
 * `SinkTrouble`: not now. The relay waits and sends the same again;
 * `BatchRefused`: never like this. The relay sends it in smaller parts, and passes over a single
   line that is refused by itself;
-* `RunGone`: never again for this run;
+* `RunGone`: never again for this run; `RunUnknown`: it does not know the run, which is to be
+  registered and sent anew; `RunRefused`: it does not take this run from us for now;
 * `SinkRefusal`: it does not take anything from us (credentials, version). The relay tells, and
   asks again after a while, since a person may mend it.
 """
@@ -61,11 +62,18 @@ class RunGone(HpcFlowsError):
     """A sink does not want to hear of this run any more: it was deleted there."""
 
 
+class RunUnknown(HpcFlowsError):
+    """A sink does not know a run that was registered with it."""
+
+
+class RunRefused(HpcFlowsError):
+    """A sink does not take this run from us, but may take others."""
+
+
 class Line(NamedTuple):
     """A line of a journal, without its newline; its checksum is right."""
 
     writer: str
-    seq: int
     text: bytes
 
 
@@ -278,6 +286,10 @@ class Sink(ABC):
             SinkTrouble, SinkRefusal: as the module says.
         """
         return Comparison()
+
+    def way(self) -> str:
+        """Return how the far side is reached, in one line for people; empty where that is plain."""
+        return ""
 
     def finish(self, run: RunAbout) -> None:  # noqa: B027 - many sinks have no use for it
         """Do what may be done when all is sent that a run has for now, such as writing out."""
