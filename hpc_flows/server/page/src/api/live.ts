@@ -112,11 +112,17 @@ function heard(): void {
 
 function onChange(event: MessageEvent<string>): void {
   heard();
-  const told = (JSON.parse(event.data) as { runs?: Record<string, number> }).runs ?? {};
+  const told = JSON.parse(event.data) as { runs?: Record<string, number>; reload?: boolean };
+  if (told.reload) {
+    anything();
+    return;
+  }
   const next = new Map(versions.peek());
-  for (const [run, version] of Object.entries(told)) next.set(run, version);
-  versions.value = next;
-  changes.value += 1;
+  for (const [run, version] of Object.entries(told.runs ?? {})) next.set(run, version);
+  batch(() => {
+    versions.value = next;
+    changes.value += 1;
+  });
 }
 
 /** The stream broke or is silent: ask by hand, and try to open it again after a while. */

@@ -76,10 +76,10 @@ export interface TaskRun {
 
 export interface Attention {
   kind: "failed" | "stuck" | "silent" | "walltime";
-  flow_run: string;
-  name: string;
+  flow_run: string | null;
+  name: string | null;
   text: string;
-  since: number;
+  since: number | null;
 }
 
 export interface Dashboard {
@@ -165,6 +165,9 @@ export type Scope = "report" | "read" | "control" | "admin";
 
 export interface Me {
   user: string;
+  admin: boolean;
+  /** Set when the token may see this run only. */
+  run: string | null;
   scopes: Scope[];
   projects: string[];
   instance: string;
@@ -175,22 +178,27 @@ export interface Me {
 export interface Token {
   id: string;
   name: string;
+  /** `token`, or `session` for a browser that is logged in. */
+  kind: string;
   user: string;
   scopes: Scope[];
   run: string | null;
-  created: number | null;
+  created: number;
   expires: number | null;
-  used: number | null;
+  revoked: number | null;
+  last_used: number | null;
 }
 
 export interface User {
   name: string;
-  admin?: boolean;
-  created?: number | null;
+  admin: boolean;
+  created: number;
+  disabled: number | null;
 }
 
 export interface Project {
   name: string;
+  created: number;
   members: { user: string; role: "read" | "control" }[];
 }
 

@@ -1,3 +1,108 @@
+/** Events that flows emitted themselves, newest first. */
+
+import { useLoad } from "../api/load";
+import type { Page, UserEvent } from "../api/types";
+import { now } from "../clock";
+import { ChoiceFilter, TextFilter } from "../parts/controls";
+import { Empty, PageTitle, Pending } from "../parts/frame";
+import { offsetOf, Pager } from "../parts/lists";
+import { Time } from "../parts/time";
+import { href, route } from "../routing/route";
+
+const LIMIT = 50;
+const TIMES = [
+  ["", "Any time"],
+  ["3600", "Last hour"],
+  ["86400", "Last 24 hours"],
+  ["604800", "Last 7 days"],
+] as const;
+
 export function Events() {
-  return null;
+  const { query } = route.value;
+  const offset = offsetOf(query);
+  const within = Number(query.get("within") ?? 0);
+  const loaded = useLoad<Page<UserEvent>>(
+    "events",
+    {
+      name: query.get("name"),
+      resource: query.get("resource"),
+      run: query.get("run"),
+      since: within > 0 ? Math.floor(now.peek() / 60) * 60 - within : null,
+      limit: LIMIT,
+      offset,
+    },
+    { run: "any", pace: 1000 },
+  );
+  const items = loaded.data?.items ?? [];
+  return (
+    <>
+      <PageTitle>Events</PageTitle>
+      <div class="filters" role="search" aria-label="Filters">
+        <TextFilter name="name" label="Name" slash />
+        <TextFilter name="resource" label="Resource" />
+        <TextFilter name="run" label="Run's id" />
+        <ChoiceFilter name="within" label="Time" choices={TIMES} />
+      </div>
+      <Pending loaded={loaded} />
+      {loaded.data && items.length === 0 && (
+        <Empty title="No events.">
+          Flows make them with <code>emit_event(…)</code>; a filter may hide those that there are.
+        </Empty>
+      )}
+      {items.length > 0 && (
+        <ul class="panel rows">
+          {items.map((event) => (
+            <EventRow key={event.id} event={event} />
+          ))}
+        </ul>
+      )}
+      {loaded.data && (
+        <Pager
+          offset={offset}
+          limit={LIMIT}
+          shown={items.length}
+          total={loaded.data.total}
+          next={loaded.data.next}
+        />
+      )}
+    </>
+  );
+}
+
+function EventRow({ event }: { event: UserEvent }) {
+  const payload = asText(event.payload);
+  return (
+    <li class="event">
+      <span class="soft nowrap when">
+        <Time at={event.t} />
+      </span>
+      <strong>{event.name}</strong>
+      <span class="soft mono">{resourceName(event.resource)}</span>
+      {(event.flow_run ?? event.run) && (
+        <a class="small" href={href(["flow-runs", event.flow_run ?? event.run ?? ""])}>
+          run
+        </a>
+      )}
+      {payload !== null && (
+        <details>
+          <summary class="small">payload</summary>
+          <pre>{payload}</pre>
+        </details>
+      )}
+    </li>
+  );
+}
+
+function resourceName(resource: UserEvent["resource"]): string {
+  if (resource === null || typeof resource === "string") return resource ?? "";
+  const names = ["hpc_flows.resource.id", "prefect.resource.id", "id", "name"];
+  const found = names.map((name) => resource[name]).find((value) => typeof value === "string");
+  return typeof found === "string" ? found : JSON.stringify(resource);
+}
+
+/** A payload as indented JSON; null when there is none. */
+function asText(payload: unknown): string | null {
+  if (payload === null || payload === undefined) return null;
+  if (typeof payload === "object" && Object.keys(payload).length === 0) return null;
+  return JSON.stringify(payload, null, 2);
 }

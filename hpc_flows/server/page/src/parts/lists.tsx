@@ -1,0 +1,110 @@
+/** Lists: sortable headings, pages, and rows that the keys j, k and Enter walk through. */
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { count } from "../clock";
+import { type Key, useKeys } from "../keyboard";
+import { route, setQuery } from "../routing/route";
+
+/** A heading that sorts by `by`; the address keeps it as `sort`, with "-" before for descending. */
+export function SortHead({
+  by,
+  normal,
+  children,
+  right = false,
+}: {
+  by: string;
+  /** The order when the address names none. */
+  normal: string;
+  children: ComponentChildren;
+  right?: boolean;
+}) {
+  const sort = route.value.query.get("sort") ?? normal;
+  const down = sort === `-${by}`;
+  const up = sort === by;
+  const next = down ? by : `-${by}`;
+  return (
+    <th
+      scope="col"
+      class={right ? "right" : undefined}
+      aria-sort={down ? "descending" : up ? "ascending" : undefined}
+    >
+      <button type="button" onClick={() => setQuery({ sort: next === normal ? null : next, offset: null })}>
+        {children}
+        <span aria-hidden="true">{down ? "↓" : up ? "↑" : ""}</span>
+      </button>
+    </th>
+  );
+}
+
+/** Which page of a list the address asks for. */
+export function offsetOf(query: URLSearchParams): number {
+  const n = Number(query.get("offset") ?? 0);
+  return Number.isInteger(n) && n > 0 ? n : 0;
+}
+
+/** `51–100 of 1,234`, and the ways to the pages beside. */
+export function Pager({
+  offset,
+  limit,
+  shown,
+  total,
+  next,
+}: {
+  offset: number;
+  limit: number;
+  shown: number;
+  total: number | null;
+  next: number | null;
+}) {
+  const back = () => setQuery({ offset: Math.max(0, offset - limit) || null }, { push: true });
+  const on = () => next !== null && setQuery({ offset: next }, { push: true });
+  useKeys([
+    { keys: "[", does: "page before", act: () => offset > 0 && back() },
+    { keys: "]", does: "next page", act: on },
+  ]);
+  if (offset === 0 && next === null) return null;
+  return (
+    <nav class="pager" aria-label="Pages of the list">
+      <span class="num soft">
+        {shown === 0 ? "nothing here" : `${count(offset + 1)}–${count(offset + shown)}`}
+        {total !== null && ` of ${count(total)}`}
+      </span>
+      <button type="button" disabled={offset === 0} onClick={back}>
+        Before
+      </button>
+      <button type="button" disabled={next === null} onClick={on}>
+        Next
+      </button>
+    </nav>
+  );
+}
+
+/** The row that the keys act on. */
+export interface Walk {
+  at: number;
+  /** For `class` of a row. */
+  mark: (index: number) => string | undefined;
+}
+
+/** Let j and k walk through `length` rows, and Enter open one; `more` are keys of the list's own. */
+export function useWalk(
+  length: number,
+  open: (index: number) => void,
+  more: (at: number) => Key[] = () => [],
+): Walk {
+  const [at, setAt] = useState(-1);
+  useEffect(() => {
+    if (at >= length) setAt(length - 1);
+  }, [length]);
+  useEffect(() => {
+    document.querySelector("tr.at, li.at")?.scrollIntoView({ block: "nearest" });
+  }, [at]);
+  useKeys([
+    { keys: "j", does: "next row", act: () => setAt(Math.min(length - 1, at + 1)) },
+    { keys: "k", does: "row before", act: () => setAt(Math.max(0, at - 1)) },
+    { keys: "Enter", does: "open the row", act: () => at >= 0 && at < length && open(at) },
+    ...more(at),
+  ]);
+  return { at, mark: (index) => (index === at ? "at" : undefined) };
+}
