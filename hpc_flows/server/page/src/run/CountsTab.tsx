@@ -96,7 +96,7 @@ function Failures({ run }: { run: FlowRun }) {
           <li key={task.id}>
             <StateBadge type={task.state_type} name={task.state_name} />
             <a href={taskRunHref(task.id)}><Name>{task.name}</Name></a>
-            <span class="faint first-line" dir="auto">{firstLine(task.message)}</span>
+            <span class="soft first-line" dir="auto">{gist(task.message)}</span>
           </li>
         ))}
       </ul>
@@ -104,6 +104,9 @@ function Failures({ run }: { run: FlowRun }) {
   );
 }
 
-function firstLine(message: string | null): string {
-  return (message ?? "").trimStart().split("\n", 1)[0]!.slice(0, 300);
+/** One line that tells most: of a traceback the last one, of other messages the first. */
+function gist(message: string | null): string {
+  const lines = (message ?? "").split("\n").filter((line) => line.trim() !== "");
+  const line = lines[0]?.startsWith("Traceback") ? lines.at(-1) : lines[0];
+  return (line ?? "").trim().slice(0, 300);
 }

@@ -24,3 +24,8 @@ export function useSize(element: { current: HTMLElement | null }): [number, numb
   }, []);
   return size;
 }
+
+/** A length for a style: this Preact adds no unit to numbers. */
+export function px(length: number): string {
+  return `${length}px`;
+}

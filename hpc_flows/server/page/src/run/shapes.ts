@@ -53,6 +53,7 @@ export interface LogRecord {
   message: string;
   logger: string;
   task_run: string | null;
+  task_run_name?: string | null;
   flow_run: string | null;
 }
 

@@ -167,7 +167,7 @@ function Node({ box, open, onPoint }: NodeProps) {
       >
         <title>{`${box.label.slice(0, 300)}: ${countsInWords(box.states)}`}</title>
         <rect class="frame" width={box.width} height={box.height} rx="7" />
-        <text class="label" x="12" y="20" direction="ltr">{box.kind === "flow" ? "⧉ " : ""}{label}</text>
+        <text class="label" x="12" y="20" direction="ltr">{label}</text>
         <text class="count" x={box.width - 12} y={box.kind === "open" ? 20 : 50} text-anchor="end">
           {box.total > 1 || box.kind !== "flow" ? `${count(ended)} / ${count(box.total)}` : ""}
           {box.selfLoop > 0 ? " ↻" : ""}

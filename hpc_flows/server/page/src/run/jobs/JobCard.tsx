@@ -14,7 +14,15 @@ import { commandsFor, numberOf } from "./words";
 
 const SHOWN = 20;
 
-export function JobCard({ run, token, brief = false }: { run: string; token: string; brief?: boolean }) {
+interface Props {
+  run: string;
+  token: string;
+  /** In a task run's panel, its own part of the job; the others are left out. */
+  element?: string | null;
+}
+
+export function JobCard({ run, token, element }: Props) {
+  const brief = element !== undefined;
   const path = `jobs/${encodeURIComponent(run)}/${encodeURIComponent(token)}`;
   const loaded = useLoad<Job>(path, {}, { run, pace: 1000 });
   const [all, setAll] = useState(false);
@@ -26,14 +34,14 @@ export function JobCard({ run, token, brief = false }: { run: string; token: str
     <div class="job-card">
       {job.refusal !== null && <Notice tone="error"><Message text={job.refusal} /></Notice>}
       {job.cancelled !== null && <Notice tone="warn">Cancelled: {job.cancelled}</Notice>}
-      {job.reasons.map((reason) => (
+      {!brief && job.reasons.map((reason) => (
         <p key={reason.reason} class="reason-line">
           {job.members > 1 && `${reason.count} wait: `}
           {reason.words || reason.reason} <code>{reason.reason}</code>
         </p>
       ))}
       <ul class="commands">
-        {commandsFor(job.job && numberOf(job.job), job.scheduler).map(({ text, label }) => (
+        {commandsFor(element ?? (job.job && numberOf(job.job)), job.scheduler).map(({ text, label }) => (
           <li key={text}><Command text={text} label={label} /> <span class="faint">{label}</span></li>
         ))}
       </ul>

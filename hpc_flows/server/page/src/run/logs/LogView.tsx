@@ -1,15 +1,14 @@
 /** Log records: a window of them that moves with the reader, or follows the newest. */
 
-import { memo } from "./memo";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { effect } from "@preact/signals";
-import { get } from "../../api/client";
-import { asSentence } from "../../api/client";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { asSentence, get } from "../../api/client";
 import { changes, versions } from "../../api/live";
 import type { Query } from "../../routing/route";
 import { taskRunHref } from "../places";
 import type { LogRecord, LogsAnswer } from "../shapes";
 import { pieces } from "./ansi";
+import { memo } from "./memo";
 import { highlighted, levelName } from "./search";
 
 /** Records that are asked for at once, and that are in the document at most. */
@@ -30,7 +29,6 @@ interface Props {
   search: string;
   /** Show which task run each record is of. */
   merged: boolean;
-  names?: ReadonlyMap<string, string>;
 }
 
 type Cursor = string | number;
@@ -102,7 +100,7 @@ export function LogView(props: Props) {
             key={record.id}
             record={record}
             search={props.search}
-            name={props.merged ? nameOf(record, props.names) : null}
+            name={props.merged ? nameOf(record) : null}
           />
         ))}
       </div>
@@ -110,9 +108,9 @@ export function LogView(props: Props) {
   );
 }
 
-function nameOf(record: LogRecord, names: Props["names"]): string {
+function nameOf(record: LogRecord): string {
   if (record.task_run === null) return "flow";
-  return names?.get(record.task_run) ?? record.task_run.slice(0, 8);
+  return record.task_run_name || record.task_run.slice(0, 8);
 }
 
 interface LineProps {

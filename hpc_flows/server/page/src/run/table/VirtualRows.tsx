@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { px } from "../measure";
 
 /** Rows above and below what is in sight, so that scrolling shows no gaps. */
 const SPARE = 8;
@@ -66,7 +67,7 @@ export function VirtualRows({ count, size, label, render, onSight, onOpen }: Pro
       <div
         key={index}
         class={`virtual${index === active ? " at" : ""}`}
-        style={{ top: index * size, height: size }}
+        style={{ top: px(index * size), height: px(size) }}
         id={index === active ? "active-row" : undefined}
         onClick={() => setActive(index)}
       >
@@ -78,7 +79,7 @@ export function VirtualRows({ count, size, label, render, onSight, onOpen }: Pro
     <div
       ref={box}
       class="virtual-rows"
-      style={{ height: Math.min(shown * size + 2, 680) }}
+      style={{ height: px(Math.min(shown * size + 2, 680)) }}
       tabIndex={0}
       role="rowgroup"
       aria-label={`${label}. Arrow keys choose a row, Enter opens it.`}
@@ -86,7 +87,7 @@ export function VirtualRows({ count, size, label, render, onSight, onOpen }: Pro
       onScroll={(event) => setTop(event.currentTarget.scrollTop)}
       onKeyDown={move}
     >
-      <div style={{ height: shown * size }}>{rows}</div>
+      <div style={{ height: px(shown * size) }}>{rows}</div>
     </div>
   );
 }

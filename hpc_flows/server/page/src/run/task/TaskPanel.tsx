@@ -14,9 +14,8 @@ import { isFinal } from "../../states";
 import { Command } from "../Copy";
 import { History, Pairs } from "../DetailsTab";
 import { JobCard } from "../jobs/JobCard";
-import { askedWords, commandsFor } from "../jobs/words";
-import { Text } from "../logs/LogView";
-import { LogView } from "../logs/LogView";
+import { askedWords } from "../jobs/words";
+import { LogView, Text } from "../logs/LogView";
 import { tabHref, taskRunHref } from "../places";
 import type { Attempt, Neighbour, Output, TaskRunDetail } from "../shapes";
 import { Message, Name } from "../text";
@@ -196,14 +195,7 @@ function JobPart({ task }: { task: TaskRunDetail }) {
   return (
     <Part title={`Job ${task.job ?? "not submitted yet"}`}>
       <ExitCause details={task.details} />
-      {task.job !== null && /[_]/.test(task.job) && (
-        <ul class="commands">
-          {commandsFor(task.job, "").slice(0, 2).map(({ text, label }) => (
-            <li key={text}><Command text={text} label={label} /> <span class="faint">this element</span></li>
-          ))}
-        </ul>
-      )}
-      <JobCard run={task.run} token={task.token} brief />
+      <JobCard run={task.run} token={task.token} element={task.job} />
     </Part>
   );
 }

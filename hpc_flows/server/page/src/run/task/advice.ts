@@ -65,7 +65,7 @@ const GIB = 2 ** 30;
 
 function roundMemory(bytes: number): string {
   const mib = bytes / 2 ** 20;
-  const step = mib < 1024 ? 256 : mib < 8192 ? 512 : 2048;
+  const step = mib < 1024 ? 256 : mib < 3072 ? 512 : mib < 16384 ? 1024 : 4096;
   const rounded = Math.ceil(mib / step) * step;
   return rounded % 1024 === 0 ? `${rounded / 1024}GB` : `${rounded}MB`;
 }

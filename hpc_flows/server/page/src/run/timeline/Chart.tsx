@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { duration, exact } from "../../clock";
 import { setQuery } from "../../routing/route";
 import { isDark } from "../../theme";
-import { useWidth } from "../measure";
+import { px, useWidth } from "../measure";
 import { barAt } from "./lanes";
 import { BAND_HEIGHT, clear, LANE_HEIGHT, paintAxis, paintBands, paintLanes } from "./paint";
 import { paletteOf } from "./palette";
@@ -134,7 +134,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
     <div
       ref={box}
       class="chart"
-      style={{ height }}
+      style={{ height: px(height) }}
       tabIndex={0}
       role="listbox"
       aria-label="Timeline. Arrow keys choose a row, Enter opens it, + and - zoom, 0 shows all."
@@ -146,10 +146,10 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
       onKeyDown={onKey}
       onDblClick={() => setQuery({ from: null, to: null })}
     >
-      <div class="spacer" style={{ height: AXIS + rows * size + 8 }}>
+      <div class="spacer" style={{ height: px(AXIS + rows * size + 8) }}>
         <canvas
           ref={canvas}
-          style={{ width, height }}
+          style={{ width: px(width), height: px(height) }}
           onPointerDown={onDown}
           onPointerMove={onMove}
           onPointerUp={onUp}
@@ -161,7 +161,12 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
         {brush !== null && (
           <div
             class="brush"
-            style={{ left: Math.min(...brush), width: Math.abs(brush[1] - brush[0]), top: top + AXIS, height: height - AXIS }}
+            style={{
+              left: px(Math.min(...brush)),
+              width: px(Math.abs(brush[1] - brush[0])),
+              top: px(top + AXIS),
+              height: px(height - AXIS),
+            }}
           />
         )}
         {pointer !== null && told !== null && (
@@ -181,8 +186,8 @@ function hintPlace(pointer: Pointer, top: number, width: number, height: number)
   const isRight = pointer.x > width / 2;
   const isLow = pointer.y > height / 2;
   return {
-    ...(isRight ? { right: width - pointer.x + 10 } : { left: pointer.x + 12 }),
-    top: top + pointer.y + (isLow ? -14 : 14),
+    ...(isRight ? { right: px(width - pointer.x + 10) } : { left: px(pointer.x + 12) }),
+    top: px(top + pointer.y + (isLow ? -14 : 14)),
     transform: isLow ? "translateY(-100%)" : "none",
   };
 }
