@@ -8,11 +8,13 @@ import { go } from "../routing/route";
 import { asStateType, LOOKS, type StateType } from "../states";
 import { colour } from "../theme";
 import { stateVariable } from "../states";
-import { axis, shortDuration, usePlot } from "./plot";
+import { axis, shortDuration, timeAxis, usePlot } from "./plot";
 
 const HEIGHT = 190;
 /** Seconds that stand for a duration of zero on a logarithmic scale. */
 const LEAST = 0.01;
+/** Lines of the axis, at durations that people say. */
+const STEPS = [0.01, 0.1, 1, 10, 60, 600, 3600, 21_600, 86_400, 604_800];
 /** CSS px within which the pointer finds a point. */
 const NEAR = 14;
 
@@ -46,12 +48,14 @@ export function Scatter({
     () => ({
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
-      scales: { x: { time: true }, y: { distr: 3, range: wholeDecades } },
+      scales: { x: { time: true }, y: { distr: 3, range: aLittleMore } },
       axes: [
-        axis({ space: 90 }),
+        timeAxis(),
         axis({
           size: 52,
-          values: (_, splits) => splits.map((s) => (isDecade(s) ? shortDuration(s) : "")),
+          splits: (_plot, _axis, low, high) => STEPS.filter((step) => step >= low && step <= high),
+          filter: (_, splits) => splits,
+          values: (_, splits) => splits.map(shortDuration),
         }),
       ],
       series: [{}, { paths: () => null, points: { show: false } }],
@@ -112,15 +116,10 @@ function asDots(points: ScatterPoint[], at: number): Dot[] {
     .sort((a, b) => a.x - b.x);
 }
 
-function wholeDecades(_: uPlot, low: number | null, high: number | null): [number, number] {
-  const from = 10 ** Math.floor(Math.log10(Math.max(LEAST, low ?? 0.1)));
-  const to = 10 ** Math.ceil(Math.log10(Math.max(from * 10, high ?? 100)) + 1e-9);
-  return [from, to];
-}
-
-function isDecade(value: number): boolean {
-  const power = Math.log10(value);
-  return Math.abs(power - Math.round(power)) < 1e-6;
+/** Room for the marks above and below, and at least a decade. */
+function aLittleMore(_: uPlot, low: number | null, high: number | null): [number, number] {
+  const from = Math.max(LEAST, low ?? 1) / 1.6;
+  return [from, Math.max(from * 12, (high ?? 100) * 1.6)];
 }
 
 function drawDots(plot: uPlot, dots: Dot[]): void {

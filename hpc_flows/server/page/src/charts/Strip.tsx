@@ -5,7 +5,7 @@ import uPlot from "uplot";
 import type { Dashboard } from "../api/types";
 import { count } from "../clock";
 import { colour } from "../theme";
-import { axis, usePlot } from "./plot";
+import { axis, timeAxis, usePlot } from "./plot";
 
 const HEIGHT = 130;
 
@@ -29,7 +29,7 @@ export function Strip({ strip, from, to }: { strip: Dashboard["strip"]; from: nu
         y: { range: (_, low, high) => [Math.min(0, low ?? 0) * 1.1, Math.max(4, (high ?? 0) * 1.1)] },
       },
       axes: [
-        axis({ space: 60 }),
+        timeAxis(),
         axis({
           size: 44,
           space: 26,

@@ -63,3 +63,28 @@ export function shortDuration(seconds: number): string {
   if (seconds < 86_400) return `${+(seconds / 3600).toFixed(1)} h`;
   return `${+(seconds / 86_400).toFixed(1)} d`;
 }
+
+const DAY = 86_400;
+
+/** Times on an axis of one line: hours as `18:00`, and the day where a new one begins. */
+export function timeTicks(splits: number[]): string[] {
+  const step = splits.length > 1 ? (splits[1] ?? 0) - (splits[0] ?? 0) : DAY;
+  let day = "";
+  return splits.map((seconds) => {
+    const when = new Date(seconds * 1000);
+    const today = DAYS.format(when);
+    const isNew = today !== day;
+    day = today;
+    if (step >= DAY) return today;
+    const clock = CLOCK.format(when);
+    return isNew && clock.startsWith("00:00") ? today : clock;
+  });
+}
+
+const DAYS = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+/** The axis of times, one line high. */
+export function timeAxis(): uPlot.Axis {
+  return axis({ space: 64, size: 28, values: (_, splits) => timeTicks(splits) });
+}

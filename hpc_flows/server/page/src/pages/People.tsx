@@ -42,7 +42,7 @@ function Users() {
                 <td class="soft">
                   {user.disabled === null ? (
                     <>
-                      since <Time at={user.created} ago />
+                      since <Time at={user.created} />
                     </>
                   ) : (
                     <>

@@ -140,9 +140,18 @@ function clearFilters(): void {
 function Filters() {
   const { query } = route.value;
   const range = query.has("since") || query.has("until");
+  const [open, setOpen] = useState(false);
   return (
-    <div class="filters" role="search" aria-label="Filters">
+    <div class={open ? "filters open" : "filters"} role="search" aria-label="Filters">
       <TextFilter name="name" label="Name" slash />
+      <button
+        type="button"
+        class="more-filters"
+        aria-expanded={open}
+        onClick={() => setOpen(!open)}
+      >
+        {isFiltered(query) ? "Filters (on)" : "Filters"}
+      </button>
       <TextFilter name="flow" label="Flow" />
       <TextFilter name="cluster" label="Cluster" />
       <TextFilter name="tag" label="Tag" />
