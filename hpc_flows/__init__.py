@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
     from hpc_flows._version import __version__
     from hpc_flows.context import tags
+    from hpc_flows.flow_runs import (
+        apause_flow_run,
+        aresume_flow_run,
+        asuspend_flow_run,
+        pause_flow_run,
+        resume_flow_run,
+        suspend_flow_run,
+    )
     from hpc_flows.flows import Flow, flow
     from hpc_flows.futures import allow_failure, unmapped
     from hpc_flows.logging import get_run_logger
@@ -30,9 +38,15 @@ __all__ = [
     "Transaction",
     "__version__",
     "allow_failure",
+    "apause_flow_run",
+    "aresume_flow_run",
+    "asuspend_flow_run",
     "flow",
     "get_run_logger",
+    "pause_flow_run",
+    "resume_flow_run",
     "shell_run_command",
+    "suspend_flow_run",
     "tags",
     "task",
     "unmapped",
@@ -47,9 +61,15 @@ _HOMES = {
     "Transaction": "transactions",
     "__version__": "_version",
     "allow_failure": "futures",
+    "apause_flow_run": "flow_runs",
+    "aresume_flow_run": "flow_runs",
+    "asuspend_flow_run": "flow_runs",
     "flow": "flows",
     "get_run_logger": "logging",
+    "pause_flow_run": "flow_runs",
+    "resume_flow_run": "flow_runs",
     "shell_run_command": "shell",
+    "suspend_flow_run": "flow_runs",
     "tags": "context",
     "task": "tasks",
     "unmapped": "futures",

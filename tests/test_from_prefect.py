@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import pytest
 
+import hpc_flows
 from hpc_flows import Flow, State, Task, cache_policies, futures, results, shell, transactions
 from hpc_flows.cli.main import cli
 from hpc_flows.context import EngineContext, FlowRunContext, RunContextView, get_run_context
@@ -158,10 +159,12 @@ def _all_of(cell: str) -> dict[str, bool]:
 
 
 def _refuses(span: str) -> bool:
-    """Tell whether a method is there only to say why it is not."""
+    """Tell whether a method, or a function of the package, is there only to say why it is not."""
     found = ATTRIBUTE.fullmatch(span)
     if not found:
-        return False
+        with pytest.raises(HpcFlowsError):
+            getattr(hpc_flows, span)()
+        return True
     with pytest.raises(HpcFlowsError):
         getattr(OBJECTS[found[1]], found[2])()
     return True

@@ -74,8 +74,7 @@ __all__ = [
 
 #: Characters, or items, of a parameter that the journal shows.
 _PREVIEW = 200
-#: Events of one write of a map's new runs, some 25 KB.
-_TOGETHER = 64
+_TOGETHER = 64  # events of one write of a map's new runs, some 25 KB
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _current: ContextVar[RunContext | None] = ContextVar("hpc_flows_run", default=None)
 
@@ -88,20 +87,22 @@ class RootRun:
         run_id: id of the outermost flow run (or task run).
         journal: this process's writer of the run's journal.
         results: where the run's results are kept.
-        key: 32 bytes that sign what the run stores.
-        settings: the settings that it was started with.
+        key: 32 bytes that sign what the run stores; settings: those that it was started with.
         log_level: number of the least important level that is logged.
         in_job: whether this process is a job of the run, where tasks with resources run in place.
         runners: the runners of clusters that this process has started, by the cluster's name.
         machine: this machine's `Machine`, once tasks with resources run on it, or None.
         cancel_reason: why the run is being cancelled, or None.
         halt: a lock that is held until the run is closed.
+        pauses: what is paused: a `Pause` by the id of the flow run, or of the whole run.
+        flows: contexts of open flow runs, by ids; None where nobody looks for requests, as in jobs.
         is_closed: whether the run is closed: its journal takes nothing more.
     """
 
     __slots__ = (
         "__weakref__",
         "cancel_reason",
+        "flows",
         "halt",
         "in_job",
         "is_closed",
@@ -109,6 +110,7 @@ class RootRun:
         "key",
         "log_level",
         "machine",
+        "pauses",
         "results",
         "run_dir",
         "run_id",
@@ -138,6 +140,8 @@ class RootRun:
         self.runners: dict[str, Any] = {}
         self.machine: Any = None
         self.cancel_reason: str | None = None
+        self.pauses: dict[str, Any] = {}
+        self.flows: dict[str, RunContext] | None = None
         self.is_closed = False
         self.halt = allocate_lock()
         self.halt.acquire()
@@ -367,10 +371,7 @@ def _keeps(root: RootRun, flow: Any) -> bool:
 def open_root(run_id: str, meta: dict[str, Any], settings: Settings) -> RootRun:
     """Make the directory of a new run, and open its journal as the driver's writer.
 
-    Args:
-        run_id: id of the outermost run.
-        meta: what `run.json` says of it, such as `flow` and `name`.
-        settings: in force for the whole run.
+    `meta` is what `run.json` says of it, such as `flow` and `name`.
 
     Raises:
         JournalError: the directory cannot be made.

@@ -1,7 +1,8 @@
-"""Requests to cancel a run: Ctrl-C, or the file `control/cancel` in the run's folder.
+"""Requests to a run: to cancel it, by Ctrl-C or the file `control/cancel` in the run's folder.
 
 `hpc-flows runs cancel` writes the file, and also sends Ctrl-C where the driver is on the same
-machine; from other machines the file alone arrives, so the driver looks for it.
+machine; from other machines the file alone arrives, so the driver looks for it. Requests to pause
+and to go on (`pausing`) arrive in the same folder.
 
 SIGTERM and SIGHUP ask for something else: they end the driver, and its jobs live on.
 
@@ -36,7 +37,8 @@ _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 
 
 def watch(root: RootRun) -> None:
-    """Look for a request until the root run is closed; interrupt the caller's thread for it."""
+    """Look for requests until the root run is closed; to cancel, interrupt the caller's thread."""
+    root.flows = {}
     _hear_interrupts()
     start_new_thread(_look_out, (root, get_ident()))
 
@@ -133,13 +135,22 @@ def pass_on(heard: Heard) -> None:
 
 
 def _look_out(root: RootRun, thread: int) -> None:
-    path = _request(root)
+    folder = os.path.dirname(_request(root))
     while not root.halt.acquire(True, PERIOD):
-        if os.path.exists(path):
+        try:
+            asked = os.listdir(folder)
+        except OSError:  # nobody has asked for anything yet
+            continue
+        if "cancel" in asked:
             # `runs cancel` has sent Ctrl-C as well; a second one would cut the cancelling short.
             if root.cancel_reason is None:
                 _interrupt(thread)
+                cancel_reason(root)
             return
+        if "pause" in asked or "resume" in asked:
+            from hpc_flows.engine.pausing import heed  # noqa: PLC0415 - few runs are paused
+
+            heed(root)
 
 
 def _interrupt(thread: int) -> None:

@@ -7,6 +7,7 @@ from hpc_flows.engine.drive import Call, Sleep, Wait
 from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.parameters import unbind
+from hpc_flows.engine.pausing import closed, held_flow, opened
 from hpc_flows.engine.retries import delay_before
 from hpc_flows.engine.task_engine import UNFINISHED, finished, with_values
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
@@ -65,11 +66,16 @@ def run_flow(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[An
     if context.log_prints:
         catch_prints()
     _record(run, context, Pending())
+    opened(context)
     try:
         state = yield from _attempts(flow, run, context, wait_for)
+        closed(context)
     except BaseException as error:
+        closed(context)
         yield from _abort(flow, run, context, error)
         raise
+    finally:
+        context.root.pauses.pop(run.id, None)
     _record(run, context, state)
     yield from _conclude(flow, run, context, state)
     return state
@@ -90,6 +96,8 @@ def _attempts(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[A
     retry = 0
     while True:
         run.run_count += 1
+        if context.root.pauses:
+            yield from held_flow(context)
         begun = Retrying() if retry else Running()
         _record(run, context, begun)
         yield from run_hooks(flow.on_running_hooks, flow, run, begun, context)

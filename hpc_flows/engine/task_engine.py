@@ -79,6 +79,8 @@ def run_task(
         BaseException: what is no failure of the task, such as KeyboardInterrupt, after the run
             was recorded as Cancelled or Crashed.
     """
+    if context.root.pauses and (held := _held(task, run, args, kwargs, context, elsewhere)):
+        return held
     inner = context.for_task(task, run, (args, kwargs))
     if inner.log_prints:
         catch_prints()
@@ -95,6 +97,22 @@ def run_task(
     if run.tags:
         return _in_turn(task, run, inner, elsewhere, is_job=is_job)
     return _attempts(task, run, inner, elsewhere, is_job=is_job)
+
+
+def _held(
+    task: Any,
+    run: TaskRun,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    context: RunContext,
+    elsewhere: Callable[[RunContext], Op | Steps] | None,
+) -> Steps | None:
+    """Return the steps that run a task once its flow run goes on; None when it is not paused."""
+    from hpc_flows.engine.pausing import after_pause, is_held  # noqa: PLC0415 - few are paused
+
+    if not is_held(context.root, context.flow_run):
+        return None
+    return after_pause(context, run, lambda: run_task(task, run, args, kwargs, context, elsewhere))
 
 
 def _in_turn(
@@ -129,6 +147,10 @@ def _attempts(
     root: Any = context.root
     retry = 0
     while True:
+        if root.pauses:
+            from hpc_flows.engine.pausing import Hold  # noqa: PLC0415 - few runs are paused
+
+            yield Hold(root, context.flow_run, run)
         if run.state is not None and has_ended(run.state):
             return run.state  # it was cancelled before it could begin
         run.run_count += 1

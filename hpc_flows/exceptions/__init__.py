@@ -24,6 +24,9 @@
     ├── UnspecifiedFlowError          it holds several
     ├── ScriptError                   a file that was to be loaded raised an error
     ├── FlowRunWaitTimeout (TimeoutError)  a flow run has not ended in time
+    ├── FlowPauseTimeout (TimeoutError)  a paused flow run was not resumed in time
+    ├── NotPausedError                a flow run that is to go on is not paused
+    ├── SuspendError (RuntimeError)   a flow run can be paused, not suspended
     ├── FlowVisualizationError        a flow cannot be drawn without running it
     │   └── GraphvizImportError (ImportError)
     ├── VariableError (ValueError)    a variable's name or value cannot be used, or it exists

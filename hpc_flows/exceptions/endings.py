@@ -8,17 +8,32 @@ __all__ = [
     "CRASH_CAUSES",
     "CancelledByScheduler",
     "CycleOfWaits",
+    "FlowPauseTimeout",
     "FlowRunWaitTimeout",
     "JobLost",
     "NodeFailed",
+    "NotPausedError",
     "OutOfMemory",
     "Preempted",
+    "SuspendError",
     "WalltimeExceeded",
 ]
 
 
 class FlowRunWaitTimeout(HpcFlowsError, TimeoutError):
     """A flow run has not ended in the time that was given to it."""
+
+
+class FlowPauseTimeout(HpcFlowsError, TimeoutError):
+    """A flow run was paused, and nobody let it go on within the time."""
+
+
+class NotPausedError(HpcFlowsError):
+    """A flow run that is to go on is not paused, or has ended."""
+
+
+class SuspendError(HpcFlowsError, RuntimeError):
+    """A flow run cannot be suspended, only paused."""
 
 
 class CycleOfWaits(RunError, RuntimeError):

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from hpc_flows.engine.pausing import is_held
 from hpc_flows.exceptions import (
     HpcFlowsError,
     PayloadError,
@@ -49,6 +50,8 @@ LOOK_EVERY = 4.0
 LOOKS = 3
 #: Characters of a message that many runs share, where it is said of each of them.
 SHORT_MESSAGE = 160
+#: Seconds between two looks whether a paused flow run goes on.
+PAUSE_LOOK = 0.5
 #: Seconds between two messages about what is held back.
 SAY_EVERY = 300.0
 
@@ -232,7 +235,10 @@ class Desk:
         self._tracker.watch(head)
 
     def _may_send(self, head: Submission) -> bool:
-        """Hold back where a limit of the site would be passed."""
+        """Hold back while the flow run is paused, and where a limit of the site would be passed."""
+        if self._root.pauses and is_held(self._root, head.alive()[0].call.context.flow_run):
+            self._step_aside(head)
+            return False
         most = self.cluster.limits.max_submitted
         alive = self._tracker.alive(self.cluster.name)
         if most is not None and alive and alive + len(head.alive()) > most:
@@ -242,6 +248,13 @@ class Desk:
         if wait:
             head.not_before = time.monotonic() + wait
         return not wait
+
+    def _step_aside(self, head: Submission) -> None:
+        """Let those behind it pass: they may be of flow runs that are not paused."""
+        head.not_before = time.monotonic() + PAUSE_LOOK
+        with self._wake:
+            self._queue.remove(head)
+            self._queue.append(head)
 
     # sbatch and its answers ----------------------------------------------------------------------
 

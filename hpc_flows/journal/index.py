@@ -197,18 +197,27 @@ def _drivers(run_dir: str) -> list[str]:
 
 
 def _ends(path: str, run_id: str) -> list[Event]:
-    """Return the first and the last states of the flow run in a driver's journal."""
+    """Return the first and the last states of the flow run in a driver's journal.
+
+    All of them, if it was ever paused: that, and that it went on, may stand in the middle.
+    """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            head = file.read(_TAIL)
-            if size > 2 * _TAIL:
+            whole = size <= 2 * _TAIL or _was_paused(path)
+            text = file.read(size if whole else _TAIL)
+            if not whole:
                 file.seek(size - _TAIL)
                 file.readline()  # the rest of a line whose beginning is not in sight
-            tail = file.read()
+                text += b"\n" + file.read()
     except OSError:
         return []
-    return list(_states(head + tail if size <= 2 * _TAIL else head + b"\n" + tail, run_id))
+    return list(_states(text, run_id))
+
+
+def _was_paused(path: str) -> bool:
+    folder = os.path.dirname(os.path.dirname(path))
+    return os.path.exists(os.path.join(folder, "control", "was-paused"))
 
 
 def _states(text: bytes, run_id: str) -> Iterator[Event]:

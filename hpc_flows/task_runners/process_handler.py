@@ -11,6 +11,7 @@ import time
 
 from hpc_flows.engine.drive import ExecutionLost, drive
 from hpc_flows.engine.family import Family
+from hpc_flows.engine.pausing import Hold
 from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.engine.timeouts import DeadlineReached
 from hpc_flows.serializers.pickle import dumps, loads
@@ -64,7 +65,7 @@ class Handler:
             if call.future.done():
                 continue
             count, self._waited = 1, 0.0
-            if self._quick and _is_simple(call):
+            if self._quick and _is_simple(call) and not call.context.root.pauses:
                 self._pool.burst.let_pass()
                 with self._pool.turn:
                     count = self._run_batch([entry, *self._more_like(call)])
@@ -392,7 +393,10 @@ class _Answered:
             op = next(steps)
             while True:
                 try:
-                    answer = yield self if isinstance(op, RemoteCall) else op
+                    if isinstance(op, Hold):  # the worker has its arguments: it has begun
+                        answer = None
+                    else:
+                        answer = yield self if isinstance(op, RemoteCall) else op
                 except BaseException as error:  # noqa: BLE001 - the engine decides about each
                     op = steps.throw(error)
                 else:
