@@ -27,6 +27,8 @@ _COMMANDS = {
         ("demo", "Measure Python's standard library on a pretend cluster."),
         ("gcl", "See and change global concurrency limits."),
         ("concurrency-limit", "See and change how many task runs with a tag may run at once."),
+        ("server", "Start and stop a server, on which all runs are seen in one place."),
+        ("token", "Make, list and revoke access tokens."),
         ("config", "See and change settings."),
         ("completion", "Print the shell's completion script."),
         ("version", "Print versions and where things lie."),

@@ -14,6 +14,7 @@ import stat
 import struct
 import tempfile
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from hpc_flows.exceptions import ServerError
 
@@ -215,3 +216,8 @@ def url_of(sock: socket.socket, address: Address, *, tls: bool, prefix: str = ""
         host = socket.getfqdn()
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{shown}:{sock.getsockname()[1]}{prefix}"
+
+
+def name_of(url: str) -> str:
+    """Return the host's name in a URL, in lower case."""
+    return (urlsplit(url).hostname or "").lower()

@@ -102,12 +102,22 @@ class Hub:
         self._look = look
         self._closed = asyncio.Event()
         self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._shared: dict[Hashable, tuple[float, asyncio.Future[dict[str, int]]]] = {}
+
+    def begin(self) -> None:
+        """Remember the loop that all of this runs in."""
+        self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
         """End all streams, so that the server can end."""
         self._closed.set()
         self._news.set()
+
+    def close_soon(self) -> None:
+        """Do the same from a signal handler or another thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.close)
 
     async def run(self) -> None:
         """Wake the streams when something has changed, until the hub is closed."""

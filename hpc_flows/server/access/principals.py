@@ -10,7 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from fastapi import Depends
-from fastapi.requests import HTTPConnection  # noqa: TC002 - FastAPI reads annotations when it runs
+from fastapi.requests import HTTPConnection
 
 from hpc_flows.server.access import grants, people
 from hpc_flows.server.access.rates import Buckets, Rate

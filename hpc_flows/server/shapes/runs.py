@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from hpc_flows.server.shapes import Line, Open, Shape, Text
 
@@ -249,7 +251,7 @@ class NewValue(Shape):
     """A variable's value."""
 
     value: Json
-    tags: list[Line] = []
+    tags: Annotated[list[Line], Field(default_factory=list, max_length=100)]
 
 
 class Tags(Open):

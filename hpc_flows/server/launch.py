@@ -1,0 +1,355 @@
+"""Starting the server: in this process, or in one of its own in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hpc_flows.exceptions import HpcFlowsError, ServerError
+from hpc_flows.server import announcing, listening, owning
+from hpc_flows.server.app import make_app
+from hpc_flows.server.service import Options
+from hpc_flows.settings.addresses import without_password
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from types import FrameType
+
+    from hpc_flows.server.db import Database
+    from hpc_flows.server.service import Service
+
+#: Seconds until a server in the background must be up, and until one that was told to end has.
+START_SECONDS, STOP_SECONDS = 30.0, 15.0
+#: Seconds that requests have to end when the server does; streams end at once.
+_GRACE = 5
+_MOST_CONNECTIONS = 2000
+_LARGEST_LOG = 10 * 2**20
+_WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
+_LOG = logging.getLogger("hpc_flows.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What server to start.
+
+    Attributes:
+        home: the folder of its endpoint, token and log.
+        database: the address of its database.
+        host: the address to bind; None leaves it to the rule of `listening`.
+        port: the same; 0 takes any that is free.
+        socket: path of a Unix socket to listen on instead.
+        tls_cert: file of the certificate chain, for TLS.
+        tls_key: file of its key.
+        allow_hosts: more names by which it may be called.
+        public_url: where browsers see it, behind a proxy.
+        prefix: the path that the proxy puts before ours.
+        retention_days: days after which ended runs are forgotten; None for never.
+    """
+
+    home: str
+    database: str
+    host: str | None = None
+    port: int | None = None
+    socket: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    public_url: str | None = None
+    prefix: str = ""
+    retention_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that is up.
+
+    Attributes:
+        url: where it is.
+        why: why it is there.
+        link: logs a browser in once.
+        pid: its process.
+        socket: path of its Unix socket; empty for TCP.
+        token_file: what opens it.
+        database: where its data are, without a password.
+    """
+
+    url: str
+    why: str
+    link: str
+    pid: int
+    socket: str
+    token_file: str
+    database: str
+
+
+class OwnUserProtocol(H11Protocol):
+    """HTTP that answers nobody but this user, and root, on a Unix socket (threat T1).
+
+    The folder's mode keeps others out already; this holds when somebody changes it.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn declares it
+        """Take a connection, or drop it."""
+        sock = transport.get_extra_info("socket")
+        user = listening.peer_user(sock) if sock is not None else None
+        if user not in {None, 0, os.geteuid()}:
+            _LOG.warning("A connection of user %s to the socket was refused.", user)
+            transport.abort()
+            return
+        super().connection_made(transport)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, with the live streams ended at once when it shall end."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        self._service.hub.close_soon()
+        super().handle_exit(sig, frame)
+
+
+def serve(plan: Plan, ready: Callable[[Started], object]) -> None:
+    """Serve in this process until SIGTERM or Ctrl-C.
+
+    Args:
+        plan: what to start.
+        ready: called once it can be reached.
+
+    Raises:
+        ServerError: it cannot be started.
+    """
+    os.umask(0o077)
+    _check_tls(plan)
+    with owning.opened(plan.database) as database, owning.held(database):
+        owning.made_ready(database)
+        owning.own_token(database, plan.home)
+        address = listening.choose(plan.host, plan.port, plan.socket, database.instance)
+        sock = listening.open_socket(address)
+        try:
+            _serve(plan, database, address, sock, ready)
+        finally:
+            sock.close()
+            if address.socket:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(address.socket)
+
+
+def _serve(
+    plan: Plan,
+    database: Database,
+    address: listening.Address,
+    sock: socket.socket,
+    ready: Callable[[Started], object],
+) -> None:
+    url = listening.url_of(sock, address, tls=plan.tls_cert is not None, prefix=plan.prefix)
+    app = make_app(database, _options(plan, address, url))
+    service: Service = app.state.service
+    server = _Server(_config(plan, app), service)
+    said = announcing.announce(
+        plan.home,
+        url,
+        service.instance,
+        public_url=plan.public_url,
+        database=without_password(plan.database),
+    )
+    try:
+        ready(
+            Started(
+                url=url,
+                why=address.why,
+                link=owning.first_link(database, service.base_url),
+                pid=said.pid,
+                socket=address.socket,
+                token_file=os.path.join(announcing.folder_of(plan.home), "token"),
+                database=said.database,
+            )
+        )
+        # The socket listens already: who connects now waits until uvicorn accepts.
+        server.run(sockets=[sock])
+    finally:
+        announcing.withdraw(plan.home, said)
+
+
+def _options(plan: Plan, address: listening.Address, url: str) -> Options:
+    wild = not address.socket and address.host in _WILDCARDS
+    public = listening.name_of(plan.public_url) if plan.public_url else ""
+    bound = [] if address.socket else [address.host]
+    named = [socket.gethostname(), socket.getfqdn()] if wild else bound
+    # Behind a socket a browser comes through a forwarded port of its own machine.
+    base = f"http://127.0.0.1:{listening.DEFAULT_PORT}{plan.prefix}" if address.socket else url
+    return Options(
+        hosts=[name for name in (*named, public, *plan.allow_hosts) if name],
+        any_address=wild,
+        public_url=plan.public_url,
+        prefix=plan.prefix,
+        url=base,
+        tls=plan.tls_cert is not None or (plan.public_url or "").startswith("https:"),
+        retention_days=plan.retention_days,
+    )
+
+
+def _config(plan: Plan, app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=OwnUserProtocol,
+        ws="none",
+        log_config=None,
+        # Addresses of requests tell what somebody looks at; errors are logged by the application.
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE,
+        ssl_certfile=plan.tls_cert,
+        ssl_keyfile=plan.tls_key,
+    )
+
+
+def _check_tls(plan: Plan) -> None:
+    """See that the certificate can be used, before anything else is begun.
+
+    Raises:
+        ServerError: it cannot.
+    """
+    if plan.tls_cert is None and plan.tls_key is None:
+        return
+    if plan.tls_cert is None or plan.tls_key is None:
+        raise ServerError("TLS needs both: --tls-cert and --tls-key.")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            plan.tls_cert, plan.tls_key
+        )
+    except (OSError, ssl.SSLError) as error:
+        msg = f"The certificate {plan.tls_cert} with the key {plan.tls_key} cannot be used: {error}"
+        raise ServerError(msg) from error
+
+
+def start_in_background(plan: Plan) -> Started:
+    """Start a server in a process of its own that outlives this one, and wait until it is up.
+
+    Raises:
+        ServerError: it did not come up; the message has its reason.
+    """
+    log_path = announcing.log_file(plan.home)
+    _roll(log_path)
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    heard, say = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hpc_flows.server.background", str(say)],
+            # The plan may hold a database's password, and all users can see arguments.
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=[say],
+            start_new_session=True,
+            cwd="/",
+        )
+    finally:
+        os.close(say)
+        os.close(log)
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(json.dumps(asdict(plan)).encode())
+    answer = _answer(heard, process)
+    if "error" in answer:
+        raise ServerError(f"{answer['error']} Its log: {log_path}")
+    return Started(**answer)
+
+
+def _answer(heard: int, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Return what the new process says: that it is up, or why not."""
+    text = b""
+    deadline = time.monotonic() + START_SECONDS
+    with os.fdopen(heard, "rb", buffering=0) as pipe:
+        while (left := deadline - time.monotonic()) > 0 and not text.endswith(b"\n"):
+            if select.select([pipe], [], [], left)[0]:
+                piece = pipe.read(65536)
+                if not piece:
+                    break
+                text += piece
+    if text.endswith(b"\n"):
+        found: dict[str, Any] = json.loads(text)
+        return found
+    if process.poll() is None and time.monotonic() >= deadline:
+        process.kill()
+        why = f"it was not up after {START_SECONDS:.0f} s"
+    else:
+        why = f"its process ended with status {process.wait()}"
+    return {"error": f"The server did not start: {why}."}
+
+
+def _roll(path: str) -> None:
+    """Put a long log aside; the one before it goes."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.getsize(path) > _LARGEST_LOG:
+            os.replace(path, f"{path}.1")
+
+
+def stop(home: str, *, force: bool = False) -> announcing.Announcement | None:
+    """Stop the server that announced itself in a home; return it, or None if none runs.
+
+    Raises:
+        ServerError: it is on another machine, or does not end.
+    """
+    said = announcing.read(home)
+    if said is None:
+        return None
+    if not said.is_here:
+        raise ServerError(
+            f"The server runs on {said.host}, process {said.pid}; stop it there: "
+            f"ssh {said.host} hpc-flows server stop"
+        )
+    if not said.is_alive:
+        announcing.withdraw(home, said)
+        return None
+    os.kill(said.pid, signal.SIGKILL if force else signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _lives(said):
+        if time.monotonic() > deadline:
+            msg = f"Process {said.pid} has not ended. `hpc-flows server stop --force` kills it."
+            raise ServerError(msg)
+        time.sleep(0.02)
+    if force:
+        announcing.withdraw(home, said)
+    return said
+
+
+def _lives(said: announcing.Announcement) -> bool:
+    return said.is_alive
+
+
+def log_to_stderr() -> None:
+    """Write what the server has to say to standard error, with the time."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in ("hpc_flows.server", "uvicorn", "alembic"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO if name == "hpc_flows.server" else logging.WARNING)
+        logger.propagate = False
+
+
+def told(error: BaseException) -> str:
+    """Return an error as the process that waits prints it."""
+    return str(error) if isinstance(error, HpcFlowsError) else f"{type(error).__name__}: {error}"

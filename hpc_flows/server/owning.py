@@ -1,0 +1,121 @@
+"""The database of the server that is started here: where it is, who has it, whose it is first."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+from typing import TYPE_CHECKING
+
+from hpc_flows.exceptions import ServerError
+from hpc_flows.leases import Lease, holder_of
+from hpc_flows.server import announcing
+from hpc_flows.server.access import grants, people
+from hpc_flows.server.access.tokens import SCOPES
+from hpc_flows.server.db import open_database
+from hpc_flows.server.db.migrations import version_of
+from hpc_flows.settings.addresses import without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpc_flows.server.db import Database
+    from hpc_flows.settings import Settings
+
+_FIRST = "first start"
+
+
+def database_url(settings: Settings, wanted: str | None = None) -> str:
+    """Return the address of the database: as asked for, as set, else a file in the home."""
+    if wanted or settings.server_database:
+        return wanted or str(settings.server_database)
+    return f"sqlite:///{announcing.folder_of(settings.home)}/server.db"
+
+
+def own_name() -> str:
+    """Return the name of who runs this, as the system knows it; `user-<number>` where it fails."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return f"user-{os.getuid()}"
+
+
+@contextlib.contextmanager
+def held(database: Database) -> Iterator[None]:
+    """Have the database for one server alone.
+
+    Raises:
+        ServerError: another server has it.
+    """
+    shown = without_password(database.url.render_as_string())
+    if database.path is None:
+        if not database.claim():
+            raise ServerError(f"Another server uses the database {shown}. Stop that one first.")
+        yield
+        return
+    path = f"{database.path}.serving"
+    lease = Lease.try_acquire(path, note="hpc-flows server")
+    if lease is None:
+        raise ServerError(
+            f"Another server uses the database {shown}: {holder_of(path)}. "
+            f"`hpc-flows server status` tells of it, `hpc-flows server stop` stops it, and "
+            f"--database takes another file."
+        )
+    with lease:
+        yield
+
+
+def made_ready(database: Database) -> None:
+    """Make the tables of a new database.
+
+    Raises:
+        ServerError: it has tables of an older version, which shall not be changed unasked.
+    """
+    with database.reading() as connection:
+        version = version_of(connection)
+    if version is None:
+        database.migrate()
+    elif not database.is_current():
+        raise ServerError(
+            f"The database has tables of an older version ({version}). Make a copy and upgrade "
+            f"it: `hpc-flows server database backup FILE`, `hpc-flows server database upgrade`."
+        )
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """Open a database and close it at the end."""
+    database = open_database(url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def own_user(database: Database) -> int:
+    """Return the id of who runs this as a user of the database, made as an admin if missing."""
+    name = own_name()
+    with database.writing() as connection:
+        found = people.find_user(connection, name)
+        return people.make_user(connection, name, is_admin=True) if found is None else found
+
+
+def own_token(database: Database, home: str) -> str:
+    """Return the token in the home's token file, made anew where it opens nothing here."""
+    text = announcing.read_token(home)
+    user = own_user(database)
+    with database.writing() as connection:
+        if text is not None and grants.find(connection, text) is not None:
+            return text
+        made = grants.make(connection, grants.Wish(user, _FIRST, SCOPES))
+        announcing.write_token(home, made.text)
+    return made.text
+
+
+def first_link(database: Database, base_url: str) -> str:
+    """Return a link that logs a browser in once, as who runs this."""
+    user = own_user(database)
+    scopes = [scope for scope in SCOPES if scope != "report"]
+    with database.writing() as connection:
+        code = grants.make_code(connection, user, scopes)
+    return f"{base_url}/#/login?code={code}"

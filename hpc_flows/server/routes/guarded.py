@@ -1,0 +1,56 @@
+"""Routes that ask who is there before they read what is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from hpc_flows.server.access.principals import scope_of
+from hpc_flows.server.shapes import REFUSALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from fastapi import Request, Response
+    from fastapi.dependencies.models import Dependant
+
+#: Routes that need no token: is it up, is it the right one, and how to log in.
+PUBLIC = frozenset({"/health", "/hello", "/login"})
+
+
+class GuardedRoute(APIRoute):
+    """A route that admits who may use it before the body is parsed.
+
+    It cannot be made without saying which scope it needs, unless it is one of `PUBLIC`.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, behind the question who asks."""
+        handle = super().get_route_handler()
+        rules = list(_rules(self.dependant))
+        if self.path.removeprefix("/api/v1") in PUBLIC:
+            return handle
+        if len(rules) != 1:
+            raise RuntimeError(f"The route {self.path} must say who may use it, and once.")
+        scope = rules[0]
+
+        async def admitted(request: Request) -> Response:
+            access = request.app.state.service.access
+            request.state.principal = await run_in_threadpool(access.admit, request, scope)
+            return await handle(request)
+
+        return admitted
+
+
+def _rules(dependant: Dependant) -> list[str | None]:
+    """Return the scopes that a route's parameters ask for."""
+    found = [scope_of(each.call) for each in dependant.dependencies]
+    return [rule.scope for rule in found if rule is not None]
+
+
+def router() -> APIRouter:
+    """Return an empty set of guarded routes."""
+    return APIRouter(route_class=GuardedRoute, responses=REFUSALS)

@@ -1,0 +1,179 @@
+"""What relays send: runs, events, attachments, heartbeats, outcomes of commands.
+
+The scope is `report`, and a run may be reported to by its owner only; a token for one run can do
+no more than add to that run (threat T12).
+"""
+
+from __future__ import annotations
+
+import json
+from time import time
+from typing import TYPE_CHECKING, Literal
+
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from hpc_flows.server import bodies, relays
+from hpc_flows.server.access import people
+from hpc_flows.server.access.guard import JOURNAL
+from hpc_flows.server.access.principals import Principal, Reporter, check_own
+from hpc_flows.server.ingest import NoSuchRun, RunGone
+from hpc_flows.server.problems import Problem, missing
+from hpc_flows.server.routes.guarded import router
+from hpc_flows.server.service import Here, Service, nothing, reply
+from hpc_flows.server.shapes import Status
+from hpc_flows.server.shapes import reports as shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+api = router()
+
+
+def _stored(do: Callable[[], T]) -> T:
+    """Do something with a run, with refusals in place of the database's exceptions.
+
+    Raises:
+        Problem: 404, 410 or 422.
+    """
+    try:
+        return do()
+    except NoSuchRun:
+        raise missing("There is no such run of yours.") from None
+    except RunGone as error:
+        message = f"The run was removed from the server: {error}. Its files are untouched."
+        raise Problem(410, "gone", message) from None
+    except ValueError as error:
+        raise Problem(422, "invalid", str(error)) from None
+
+
+def _check_token(who: Principal, run: str) -> None:
+    if who.grant.run not in {None, run}:
+        raise missing("There is no such run that this token is for.")
+
+
+@api.put("/runs/{run}", response_model=shapes.Registered)
+def register(here: Here, who: Reporter, run: str, about: shapes.About) -> Response:
+    """Make a run known, before its events are sent; again is no harm."""
+    _check_token(who, run)
+    facts = about.model_dump(exclude_unset=True)
+    wanted = facts.pop("project", None)
+    with here.database.reading() as connection:
+        project = None if wanted is None else people.project_id(connection, wanted)
+    if project is not None and project not in who.roles:
+        raise missing(f"There is no project {wanted!r} that you are a member of.")
+    made = _stored(lambda: here.ingest.register(run, facts, who.grant.user_id, project))
+    here.hub.changes.add([run])
+    return reply({"run": made.run, "project": made.project, "epoch": here.epoch})
+
+
+@api.post(
+    "/runs/{run}/events",
+    response_model=shapes.Taken,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {JOURNAL: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def take(here: Here, who: Reporter, run: str, request: Request) -> Response:
+    """Take lines of a run's journal, as they are, of any of its writers, gzipped or not.
+
+    All of a batch is taken in one transaction; what was taken before is counted as repeated.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JOURNAL:
+        raise Problem(415, "unknown-type", f"Send events as Content-Type {JOURNAL}.")
+    _check_token(who, run)
+    lines = await bodies.read_batch(request)
+    return await run_in_threadpool(_take, here, who, run, lines)
+
+
+def _take(here: Service, who: Principal, run: str, lines: bytes) -> Response:
+    made = _stored(lambda: here.ingest.take(run, lines, who.grant.user_id))
+    if made.taken:
+        here.hub.changes.add([run])
+    return reply(
+        {
+            "epoch": here.epoch,
+            "taken": made.taken,
+            "repeated": made.repeated,
+            "refused": made.refused,
+            "counts": made.counts,
+        }
+    )
+
+
+@api.post("/runs/counts", response_model=shapes.Behind)
+def compare(here: Here, who: Reporter, held: shapes.Counts) -> Response:
+    """Tell a relay what the server lacks of what it had acknowledged: after a backup came back."""
+    if who.grant.run is not None and set(held.runs) - {who.grant.run}:
+        raise missing("There is no such run that this token is for.")
+    return reply(here.ingest.behind(held.runs, who.grant.user_id))
+
+
+@api.put(
+    "/runs/{run}/attachments/{kind}/{key}",
+    status_code=204,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/json": {"schema": {}},
+            },
+        }
+    },
+)
+async def attach(
+    here: Here,
+    who: Reporter,
+    run: str,
+    kind: Literal["script", "output", "artifact"],
+    key: str,
+    request: Request,
+) -> Response:
+    """Keep a job's script, the tail of a task run's output, or an artifact's JSON."""
+    _check_token(who, run)
+    content = (await bodies.read_plain(request)).decode("utf-8", "replace").replace("\0", "\ufffd")
+    if kind == "artifact":
+        _check_json(content)
+
+    def keep() -> None:
+        _stored(lambda: here.ingest.attach(run, kind, key, content, who.grant.user_id))
+
+    await run_in_threadpool(keep)
+    here.hub.changes.add([run])
+    return nothing()
+
+
+def _check_json(content: str) -> None:
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Problem(422, "invalid", f"An artifact is JSON, and this is none: {error}.") from None
+
+
+@api.post("/relays/{relay}/heartbeat", response_model=shapes.Heard)
+def beat(here: Here, who: Reporter, relay: str, said: shapes.Heartbeat) -> Response:
+    """Hear that a relay lives, and hand it the commands for its runs."""
+    for run in said.runs if who.grant.run is not None else ():
+        _check_token(who, run)
+    about = said.model_dump(include={"mode", "host", "pid", "version"})
+    heard = relays.Beat(relay, about, said.clock, said.runs, said.clusters)
+    waiting = here.relays.hear(who.grant.user_id, heard)
+    return reply({"epoch": here.epoch, "time": time(), "commands": waiting})
+
+
+@api.post("/runs/{run}/commands/{command}", response_model=Status)
+def settle(here: Here, who: Reporter, run: str, command: str, outcome: shapes.Outcome) -> Response:
+    """Take from a relay what became of a command."""
+    with here.database.writing() as connection:
+        check_own(connection, who, run)
+        relays.settle(connection, run, command, outcome.status, outcome.message)
+    here.hub.changes.add([run])
+    return reply({"status": outcome.status})
