@@ -75,7 +75,8 @@ class Relay:
         self._backoff = Backoff(longest=LONGEST_PAUSE)
         self._opened = False
         self._epoch = ""
-        self._next_try = self._next_beat = self._next_word = 0.0
+        self._next_try = self._next_word = 0.0
+        self._last_beat = float("-inf")
         self._heard: float | None = None
         self._surveys = Surveys(home)
         self._standing = Standing(home, self.id)
@@ -161,7 +162,7 @@ class Relay:
     def _work(self) -> None:
         roster = self._connected()
         self._beat(roster)
-        roster.round(until=self._next_beat)
+        roster.round(until=time.monotonic() + BEAT_LIVE)
         if roster.epoch and roster.epoch != self._epoch:
             self._opened = False  # it was started anew: compare before the next batch
 
@@ -181,15 +182,18 @@ class Relay:
 
     def _beat(self, roster: Roster) -> None:
         now = time.monotonic()
-        if not self.sink.takes_pulses or now < self._next_beat:
-            self._next_beat = max(self._next_beat, now + BEAT_LIVE)
+        if not self.sink.takes_pulses or now < self._next_beat():
             return
+        self._last_beat = now
         live = roster.live()
         answer = self.sink.beat(Pulse(self.id, self._pulse(live, roster)))
-        self._next_beat = now + (BEAT_LIVE if live else BEAT_IDLE)
         if answer.epoch and answer.epoch != self._epoch:
             roster.epoch = answer.epoch
         self._carry_out(answer.orders)
+
+    def _next_beat(self) -> float:
+        live = self.roster is not None and self.roster.live()
+        return self._last_beat + (BEAT_LIVE if live else BEAT_IDLE)
 
     def _pulse(self, live: Sequence[str], roster: Roster) -> dict[str, Any]:
         return {
@@ -221,7 +225,7 @@ class Relay:
         if self._next_try > now or self.roster is None:
             return max(self._next_try - now, 0.0)
         due = [self.roster.next_look(), self._next_word]
-        due += [self._next_beat] if self.sink.takes_pulses else []
+        due += [self._next_beat()] if self.sink.takes_pulses else []
         due += [now + NEW_RUNS] if self._only is None else []
         return max(min(due) - now, 0.0)
 

@@ -1,0 +1,578 @@
+"""Whatever goes wrong between journals and a server, in the end the server has every event once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from relay_doubles import FakeServer, Failure, Journal, server_sink
+
+from hpc_flows.journal.event import MAX_LINE, seal
+from hpc_flows.reporting import cursors, tailing
+from hpc_flows.reporting.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    server = FakeServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def journal(home: Path) -> Iterator[Journal]:
+    made = Journal(home)
+    yield made
+    made.close()
+
+
+def relay_to(fake: FakeServer, home: Path, **options: str | None) -> Relay:
+    return Relay(server_sink(fake), str(home), "login", **options)  # type: ignore[arg-type]
+
+
+def turn_until(
+    relay: Relay, done: Callable[[], bool], seconds: float = 20.0, *, patient: bool = False
+) -> None:
+    """Let a relay work until something is so; pauses after trouble are cut short unless patient."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"not within {seconds} s: {relay.facts()}"
+        pause = relay.turn()
+        time.sleep(min(pause, 0.02))
+        if relay.trouble and not patient:
+            relay.try_now()
+
+
+def has_all(fake: FakeServer, journal: Journal) -> Callable[[], bool]:
+    return lambda: fake.held(journal.run) == journal.lines()
+
+
+def test_everything_arrives_once_when_nothing_goes_wrong(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(1200)
+    journal.write(700, "hf-00000000-00000000-0-0")
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    assert fake.lines == len(journal.lines()) == 1900
+    assert fake.about[journal.run]["name"] == "made-up"
+    assert fake.about[journal.run]["user"]
+    relay.close()
+
+
+def test_a_server_that_was_down_for_long_gets_everything_later(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    fake.stop()
+    journal.write(300)
+    relay = relay_to(fake, home)
+    for _ in range(5):
+        relay.turn()
+        relay.try_now()
+    assert "does not answer" in relay.trouble
+    journal.write(300)
+    fake.start()
+    turn_until(relay, has_all(fake, journal))
+    assert fake.lines == 600
+    assert relay.trouble == ""
+    relay.close()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_patience_is_left_alone_for_as_long(
+    status: int, fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    wait = Failure("events", status, headers={"Retry-After": "1"})
+    fake.failures = [wait]
+    relay = relay_to(fake, home)
+    relay.turn()
+    began = time.monotonic()
+    assert wait.used == 1
+    turn_until(relay, has_all(fake, journal), patient=True)
+    assert time.monotonic() - began >= 1.0
+    relay.close()
+
+
+def test_a_server_with_errors_of_its_own_gets_it_again(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(100)
+    broken = Failure("events", 500, times=2)
+    fake.failures = [broken]
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    assert broken.used == 2
+    relay.close()
+
+
+def test_a_line_on_which_the_server_stumbles_keeps_no_other_line_back(
+    fake: FakeServer, journal: Journal, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.write(40)
+    journal.write(1, text="poison")
+    journal.write(40)
+    poison = Failure("events", 500, times=10**6, when=lambda body: b"poison" in _unpacked(body))
+    fake.failures = [poison]
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 80)
+    monkeypatch.setattr("hpc_flows.reporting.feed._PARKED_AGAIN", 0.0)
+    fake.failures = []
+    journal.write(1)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
+def _unpacked(body: bytes) -> bytes:
+    import zlib
+
+    return zlib.decompress(body, 31) if body[:2] == b"\x1f\x8b" else body
+
+
+def test_a_batch_that_is_too_large_is_sent_in_parts(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(200)
+    fake.most_lines = 30
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
+def test_a_single_line_that_is_too_large_is_passed_over_and_counted(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(3)
+    journal.write(1, text="x" * 30_000)
+    journal.write(3)
+    fake.failures = [
+        Failure("events", 413, times=10**6, when=lambda body: b"x" * 100 in _unpacked(body))
+    ]
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 6 and relay.is_done())
+    assert relay.facts()["refused"] == 1
+    relay.close()
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_request_loses_nothing(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(1500)
+    cut = Failure("events|heartbeat|hello", 0, times=4)
+    fake.failures = [cut]
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    assert cut.used == 4
+    relay.close()
+
+
+def test_an_answer_that_is_lost_after_the_commit_doubles_nothing(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(900)
+    lost = Failure("events", 0, after=True, times=2)
+    fake.failures = [lost]
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    assert lost.used == 2
+    assert fake.lines > 900  # some came twice
+    relay.close()
+
+
+def test_a_server_that_was_put_back_to_an_older_copy_gets_what_it_lacks(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(600)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    backup = fake.copy()
+    journal.write(600)
+    journal.write(50, "hf-00000000-00000000-0-0")
+    turn_until(relay, has_all(fake, journal))
+    fake.stop()
+    fake.restore(backup)
+    fake.epoch = "e2"
+    fake.start()
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
+def test_a_copy_that_was_put_back_under_a_running_server_is_noticed_with_the_next_events(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(600)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    backup = fake.copy()
+    journal.write(400)
+    turn_until(relay, has_all(fake, journal))
+    fake.restore(backup)  # the epoch stays as it was
+    journal.write(500)  # more than were lost, so that the number alone looks right
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
+def test_a_server_that_has_forgotten_the_run_is_told_everything_anew(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(100)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    fake.restore({})
+    journal.write(1)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
+def test_a_new_epoch_is_noticed_though_nothing_new_is_to_be_sent(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(100)
+    journal.end()
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+    fake.restart()
+    fake.restore({})
+    again = relay_to(fake, home)
+    turn_until(again, has_all(fake, journal))
+    again.close()
+
+
+def test_another_database_at_the_same_address_gets_everything(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(100)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    fake.stop()
+    fake.restore({})
+    fake.instance, fake.epoch = "i2", "e1"
+    fake.start()
+    journal.write(1)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
+def test_a_run_that_was_deleted_on_the_server_is_left_alone(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    fake.gone.add(journal.run)
+    del fake.runs[journal.run]
+    journal.write(10)
+    turn_until(relay, lambda: fake.requests["POST /runs/*/events"] == 2)
+    journal.write(10)
+    for _ in range(40):
+        relay.turn()
+        time.sleep(0.02)
+    assert fake.requests["POST /runs/*/events"] == 2
+    assert relay.trouble == ""
+    relay.close()
+
+
+def test_lines_that_the_server_never_takes_are_passed_over_and_counted(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(5)
+    newer = seal(b'{"v":2,"run":"run-0001","writer":"driver","seq":99,"strange":true}')
+    with open(journal.writer().path, "ab") as file:
+        file.write(newer)
+    journal.write(5)
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 10 and relay.is_done())
+    assert relay.facts()["refused"] == 1
+    sent = fake.lines
+    for _ in range(20):
+        relay.turn()
+        time.sleep(0.02)
+    assert fake.lines == sent  # and is not sent again and again
+    relay.close()
+
+
+def test_damaged_lines_are_not_sent_and_are_counted(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(5)
+    with open(journal.writer().path, "ab") as file:
+        file.write(b'{"v":1,"torn\n\n' + b"z" * 100 + b"\n")
+    journal.write(5)
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 10 and relay.is_done())
+    assert relay.facts()["damaged"] == 2
+    relay.close()
+
+
+def test_a_line_that_is_being_written_waits_for_its_end(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(5)
+    path = Path(journal.writer().path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 4)
+    path.write_bytes(whole)
+    turn_until(relay, has_all(fake, journal))
+    assert len(fake.held(journal.run)) == 5
+    relay.close()
+
+
+def test_a_hole_of_a_network_file_system_is_waited_for_and_then_counted(
+    fake: FakeServer, journal: Journal, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tailing, "HOLE_PATIENCE", 0.5)
+    journal.write(3)
+    with open(journal.writer().path, "ab") as file:
+        file.write(b"\0" * 50 + b"\n")
+    journal.write(3)
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 3)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 6)
+    assert relay.facts()["damaged"] == 1
+    relay.close()
+
+
+def test_garbage_without_an_end_is_passed_over_once_it_has_one(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(2)
+    with open(journal.writer().path, "ab") as file:
+        file.write(b"g" * (MAX_LINE + 5))
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 2)
+    with open(journal.writer().path, "ab") as file:
+        file.write(b"\n")
+    journal.write(2)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 4)
+    relay.close()
+
+
+def test_repeated_lines_in_a_journal_are_no_reason_to_send_it_again(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    path = Path(journal.writer().path)
+    with path.open("ab") as file:
+        file.write(b"".join(path.read_bytes().splitlines(keepends=True)[3:7]))
+    journal.write(10)
+    turn_until(relay, lambda: has_all(fake, journal)() and relay.is_done())
+    assert fake.lines == 24
+    relay.close()
+
+
+def test_journals_that_grow_while_they_are_read_arrive_whole(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    def grow(writer: str) -> None:
+        for _ in range(40):
+            journal.write(25, writer)
+            time.sleep(0.005)
+
+    threads = [threading.Thread(target=grow, args=(f"driver-{number}",)) for number in range(3)]
+    relay = relay_to(fake, home)
+    for name in range(3):
+        journal.writer(f"driver-{name}")
+    for thread in threads:
+        thread.start()
+    turn_until(relay, lambda: not any(thread.is_alive() for thread in threads))
+    turn_until(relay, has_all(fake, journal))
+    assert fake.lines == 3000
+    relay.close()
+
+
+def test_a_run_that_is_purged_in_the_middle_hurts_no_other(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    import shutil
+
+    other = Journal(home, "run-0002")
+    journal.write(10)
+    other.write(10)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, other))
+    shutil.rmtree(journal.folder)
+    other.write(10)
+    turn_until(relay, has_all(fake, other))
+    assert relay.trouble == ""
+    stored = home / "relay" / "server-i1" / "cursors"
+    turn_until(relay, lambda: [path.stem for path in stored.iterdir()] == ["run-0002"])
+    relay.close()
+    other.close()
+
+
+# Cursors --------------------------------------------------------------------------------------------
+
+
+def _cursor(home: Path) -> Path:
+    return home / "relay" / "server-i1" / "cursors" / "run-0001.cursor"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\0" * 200, b'{"v":1}\t00000000\n'])
+def test_a_torn_cursor_means_sending_again_and_not_loss(
+    content: bytes, fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(100)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+    _cursor(home).write_bytes(content)
+    journal.write(100)
+    again = relay_to(fake, home)
+    turn_until(again, has_all(fake, journal))
+    assert fake.lines == 300
+    again.close()
+
+
+def test_a_cursor_that_is_there_spares_sending_again(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(100)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+    journal.write(100)
+    again = relay_to(fake, home)
+    turn_until(again, has_all(fake, journal))
+    assert fake.lines == 200
+    again.close()
+
+
+def test_a_disk_that_is_full_for_cursors_keeps_no_event_back(
+    fake: FakeServer, journal: Journal, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, content: bytes) -> None:
+        raise OSError(28, os.strerror(28), path)
+
+    journal.write(100)
+    with monkeypatch.context() as patch:
+        patch.setattr(cursors, "_write_synced", full)
+        relay = relay_to(fake, home)
+        turn_until(relay, has_all(fake, journal))
+        assert "No space left" in relay.facts()["unsaved"]
+        assert not _cursor(home).exists()
+    journal.write(1)
+    turn_until(relay, lambda: has_all(fake, journal)() and _cursor(home).exists(), 30)
+    relay.close()
+
+
+# kill -9 --------------------------------------------------------------------------------------------
+
+_DRIVE = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+from relay_doubles import TOKEN
+from hpc_flows.client.requests import Client
+from hpc_flows.reporting.relay import Relay
+from hpc_flows.reporting.server_sink import ServerSink
+relay = Relay(ServerSink(Client({url!r}, TOKEN, timeout=5.0), "fake"), {home!r}, "login")
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end and not (relay.is_done() and relay.roster.sent()):
+    time.sleep(min(relay.turn(), 0.02))
+relay.close()
+"""
+
+
+def _in_process(fake: FakeServer, home: Path, failpoint: str = "") -> int:
+    code = _DRIVE.format(tests=str(ROOT / "tests"), url=fake.url, home=str(home))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HPC_FLOWS_FAILPOINT": failpoint}
+    return subprocess.run(
+        [sys.executable, "-c", code, "20"], env=environment, timeout=60, check=False
+    ).returncode
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "registered",
+        "before-sending",
+        "batch-sent",
+        "batch-sent:2",
+        "draft-written",
+        "renamed",
+        "compared",
+    ],
+)
+def test_a_relay_that_is_killed_at_any_step_loses_and_doubles_nothing(
+    step: str, fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(1300)
+    if step == "compared":
+        assert _in_process(fake, home) == 0
+        fake.restart()
+        fake.restore({})
+    assert _in_process(fake, home, step) == -signal.SIGKILL
+    journal.write(10)
+    assert _in_process(fake, home) == 0
+    assert fake.held(journal.run) == journal.lines()
+
+
+# Who may report -------------------------------------------------------------------------------------
+
+
+def test_two_relays_of_a_home_do_not_report_the_same_run_at_once(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    first, second = relay_to(fake, home), relay_to(fake, home)
+    turn_until(first, has_all(fake, journal))
+    journal.write(10)
+    for _ in range(20):
+        second.turn()
+    assert fake.lines == 10
+    assert "is reported by" in second.facts()["notes"][0]
+    turn_until(first, has_all(fake, journal))
+    first.close()
+    journal.write(10)
+    turn_until(second, has_all(fake, journal))  # takes over within seconds
+    assert fake.lines == 30
+    second.close()
+
+
+def test_a_stranger_on_the_port_gets_neither_token_nor_events(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    stranger = FakeServer(token="hpcf_0123456789ab_" + "x" * 43).start()
+    sink = server_sink(stranger)
+    sink.__init__(  # type: ignore[misc]
+        type(sink._client)(stranger.url, fake.token, timeout=2.0), "stranger"
+    )
+    relay = Relay(sink, str(home), "login")
+    relay.turn()
+    assert "the key was not sent" in relay.trouble
+    assert stranger.tokens_seen == []
+    assert stranger.lines == 0
+    relay.close()
+    stranger.stop()
+
+
+def test_a_revoked_token_is_told_and_asked_about_again_later(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    fake.failures = [Failure("runs|relays", 401, times=10**6)]
+    relay = relay_to(fake, home)
+    relay.turn()
+    assert "401" in relay.trouble
+    assert relay.turn() > 10
+    fake.failures = []
+    relay.try_now()
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
