@@ -41,7 +41,8 @@ export function Actions({ run }: { run: FlowRun }) {
     }
   };
   useAnswer(asked, setAsked);
-  const actions = may("control") ? actionsFor(run) : [];
+  // A driver is told about the whole run; a subflow links to that.
+  const actions = may("control") && run.id === run.run ? actionsFor(run) : [];
   return (
     <>
       {actions.map((action) => (

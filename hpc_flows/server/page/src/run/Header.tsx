@@ -21,6 +21,9 @@ export function Header({ run }: { run: FlowRun }) {
       <p class="trail">
         <a href={href(["runs"], { flow: run.flow })}><Name>{run.flow}</Name></a>
         {run.parent_flow_run && <> › <a href={runHref(run.parent_flow_run)}>parent run</a></>}
+        {run.parent_flow_run && run.run !== run.parent_flow_run && run.run !== run.id && (
+          <> › <a href={runHref(run.run)}>root run</a></>
+        )}
       </p>
       <div class="run-title">
         <h1 tabIndex={-1}><Name>{run.name}</Name></h1>

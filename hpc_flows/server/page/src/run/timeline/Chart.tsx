@@ -2,7 +2,6 @@
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { duration, exact } from "../../clock";
-import { setQuery } from "../../routing/route";
 import { isDark } from "../../theme";
 import { px, useWidth } from "../measure";
 import { barAt } from "./lanes";
@@ -25,7 +24,12 @@ interface Props {
   lanes: readonly Lane[];
   range: Range;
   idle: readonly Idle[];
+  /** The task run that is looked at beside the timeline. */
   marked: string | null;
+  /** Told which stretch of time is wanted; null is the whole run. */
+  onZoom: (range: Range | null) => void;
+  /** Told the task run of a lane, or the task of a band, that was chosen. */
+  onChoose: (id: string) => void;
 }
 
 interface Pointer {
@@ -34,7 +38,7 @@ interface Pointer {
   index: number;
 }
 
-export function Chart({ answer, lanes, range, idle, marked }: Props) {
+export function Chart({ answer, lanes, range, idle, marked, onZoom, onChoose }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const width = useWidth(box);
@@ -76,9 +80,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
 
   const choose = (index: number): void => {
     const id = idOf(index);
-    if (id === null) return;
-    if (answer.mode === "rows") setQuery({ "task-run": id }, { push: true });
-    else setQuery({ task: id });
+    if (id !== null) onChoose(id);
   };
   const pointerAt = (event: PointerEvent): Pointer => {
     const place = canvas.current!.getBoundingClientRect();
@@ -89,7 +91,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
   const zoom = (factor: number, shift = 0): void => {
     const middle = (range.from + range.to) / 2 + shift * (range.to - range.from);
     const half = ((range.to - range.from) / 2) * factor;
-    setQuery({ from: middle - half, to: middle + half });
+    onZoom({ from: middle - half, to: middle + half });
   };
   const onKey = (event: KeyboardEvent): void => {
     const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20 };
@@ -105,7 +107,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
     else if (event.key === "-") zoom(2);
     else if (event.key === "ArrowLeft") zoom(1, -0.25);
     else if (event.key === "ArrowRight") zoom(1, 0.25);
-    else if (event.key === "0") setQuery({ from: null, to: null });
+    else if (event.key === "0") onZoom(null);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -126,7 +128,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
     setBrush(null);
     if (was !== null && Math.abs(was[1] - was[0]) > 6) {
       const [from, to] = [...was].sort((a, b) => a - b) as [number, number];
-      setQuery({ from: scale.time(from - left), to: scale.time(Math.min(to - left, scale.width)) });
+      onZoom({ from: scale.time(from - left), to: scale.time(Math.min(to - left, scale.width)) });
     } else if (at.index >= 0 && at.index < rows) choose(at.index);
   };
   const told = tooltip(answer, lanes, pointer?.index ?? active, pointer, scale, left);
@@ -144,7 +146,7 @@ export function Chart({ answer, lanes, range, idle, marked }: Props) {
       data-left={left}
       onScroll={(event) => setTop(event.currentTarget.scrollTop)}
       onKeyDown={onKey}
-      onDblClick={() => setQuery({ from: null, to: null })}
+      onDblClick={() => onZoom(null)}
     >
       <div class="spacer" style={{ height: px(AXIS + rows * size + 8) }}>
         <canvas

@@ -7,39 +7,18 @@ import { duration, now } from "../../clock";
 import { Empty, Pending } from "../../parts/frame";
 import { route, setQuery } from "../../routing/route";
 import { isFinal } from "../../states";
-import { Chart, type Range } from "./Chart";
+import { Chart } from "./Chart";
 import { lanesOf } from "./lanes";
+import { Legend } from "./Legend";
 import { idleStretches, type Idle } from "./scale";
-import type { Lane, TimelineAnswer } from "./shape";
+import type { TimelineAnswer } from "./shape";
+import { stretch } from "./stretch";
 
 const LIMIT = 2000;
 
 function numberOf(text: string | null): number | null {
   const value = text === null || text === "" ? Number.NaN : Number(text);
   return Number.isFinite(value) ? value : null;
-}
-
-/** The stretch of time that is drawn: what was brushed, or else all of it. */
-function stretch(answer: TimelineAnswer, lanes: readonly Lane[], asked: Partial<Range>): Range {
-  const froms = lanes.map((lane) => lane.from);
-  const tos = lanes.flatMap((lane) => lane.bars.map((bar) => barEnd(lane, bar.limit)));
-  const begin = asked.from ?? least(froms) ?? answer.begin ?? 0;
-  const end = asked.to ?? greatest(tos) ?? answer.end ?? begin + 1;
-  return { from: begin, to: Math.max(end, begin + 0.001) };
-}
-
-/** A walltime that was hardly used must not press all bars into a corner. */
-function barEnd(lane: Lane, limit: number | null): number {
-  const spare = (lane.to - lane.from) * 0.5;
-  return limit === null ? lane.to : Math.min(Math.max(limit, lane.to), lane.to + spare);
-}
-
-function least(values: number[]): number | null {
-  return values.length ? values.reduce((a, b) => Math.min(a, b)) : null;
-}
-
-function greatest(values: number[]): number | null {
-  return values.length ? values.reduce((a, b) => Math.max(a, b)) : null;
 }
 
 export function TimelineTab({ run }: { run: FlowRun }) {
@@ -68,7 +47,17 @@ export function TimelineTab({ run }: { run: FlowRun }) {
       <Tools task={task} zoomed={asked.from !== null || asked.to !== null} folds={folds} idle={idle} answer={answer} />
       <Pending loaded={{ ...loaded, data: answer }} />
       {isEmpty ? <NothingHere filtered={task !== null || asked.from !== null} /> : (
-        <Chart answer={answer} lanes={lanes} range={range} idle={idle} marked={query.get("task-run")} />
+        <Chart
+          answer={answer}
+          lanes={lanes}
+          range={range}
+          idle={idle}
+          marked={query.get("task-run")}
+          onZoom={(wanted) => setQuery({ from: wanted?.from ?? null, to: wanted?.to ?? null })}
+          onChoose={(id) =>
+            answer.mode === "rows" ? setQuery({ "task-run": id }, { push: true }) : setQuery({ task: id })
+          }
+        />
       )}
     </div>
   );
@@ -125,16 +114,5 @@ function Tools({
         </label>
       )}
     </div>
-  );
-}
-
-function Legend({ bins }: { bins: boolean }) {
-  return (
-    <span class="legend" aria-label="Legend">
-      {!bins && <span><i class="key waiting" /> waiting for others</span>}
-      <span><i class="key queued" /> queued</span>
-      <span><i class="key running" /> running{bins ? "" : ", in the colour of its state"}</span>
-      {!bins && <span><i class="key limit" /> time asked for</span>}
-    </span>
   );
 }
