@@ -1,0 +1,81 @@
+"""What a Prefect server was told before by somebody who has forgotten it.
+
+The server knows events again by their ids, but not log records and artifacts. Where it had a flow
+run that nothing here remembers, it is asked which of these it has.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from hpc_flows.reporting.prefect.server import PrefectServer, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpc_flows.reporting.prefect.memory import RunMemory
+
+#: Most rows that the server gives at once.
+_PAGE = 200
+
+
+class Replays:
+    """Knows what of a run is there already.
+
+    Args:
+        server: is asked.
+        memory: of the run.
+
+    Attributes:
+        doubtful: whether something may be there that is not remembered; else nothing is asked.
+    """
+
+    def __init__(self, server: PrefectServer, memory: RunMemory) -> None:
+        self._server, self._memory = server, memory
+        self._artifacts: dict[str, str] | None = None
+        self.doubtful = False
+
+    def unsent_logs(self, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those of some log records that the server does not have."""
+        if not self.doubtful or not bodies:
+            return bodies
+        times = [body["timestamp"] for body in bodies]
+        window = {"after_": min(times), "before_": max(times)}
+        runs = sorted({body["flow_run_id"] for body in bodies})
+        wanted = {"flow_run_id": {"any_": runs}, "timestamp": window}
+        there = {_known(row) for row in self._rows("/logs/filter", {"logs": wanted})}
+        return [body for body in bodies if _known(body) not in there]
+
+    def artifact(self, ours: str) -> str | None:
+        """Return the server's id of an artifact, by ours, if it has it."""
+        if not self.doubtful:
+            return None
+        if self._artifacts is None:
+            there = [flow.there for flow in self._memory.flows.values() if flow.there]
+            wanted = {"artifacts": {"flow_run_id": {"any_": there}}}
+            rows = self._rows("/artifacts/filter", wanted)
+            self._artifacts = {
+                str((row.get("metadata_") or {}).get("hpc_flows.id")): str(row["id"])
+                for row in rows
+            }
+        return self._artifacts.get(ours)
+
+    def _rows(self, path: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        offset = 0
+        while True:
+            try:
+                body = {**wanted, "limit": _PAGE, "offset": offset}
+                _, rows = self._server.post(path, body)
+            except Rejected:  # a server that does not filter so: what is sent may then be there
+                return
+            yield from rows
+            offset += _PAGE
+            if len(rows) < _PAGE:
+                return
+
+
+def _known(row: dict[str, Any]) -> tuple[datetime, str, str]:
+    """Return what a log record is known by."""
+    moment = datetime.fromisoformat(str(row["timestamp"]))
+    return moment, str(row["message"]), str(row.get("task_run_id"))
