@@ -59,6 +59,7 @@ class OpenSshClient:
     def __init__(self, destination: Destination, options: SshOptions | None = None) -> None:
         self.destination = destination
         self.options = options or SshOptions()
+        self._resolved: Resolved | None = None
 
     def resolve(self) -> Resolved:
         """Return what ssh's configuration says of the destination.
@@ -66,6 +67,11 @@ class OpenSshClient:
         Raises:
             SshError: there is no ssh, or its configuration cannot be read.
         """
+        if self._resolved is None:
+            self._resolved = self._resolve()
+        return self._resolved
+
+    def _resolve(self) -> Resolved:
         done = run_ssh([*self._start(), "-G", *self._where()])
         if done.returncode != 0:
             raise login_trouble(done.stderr, str(self.destination))
@@ -78,11 +84,11 @@ class OpenSshClient:
             found.get("stricthostkeychecking", "ask"),
         )
 
-    def connecting(self, control: str, *, interactive: bool = False) -> list[str]:
-        """Return the command that logs in and holds a master connection, without its last words.
+    def logging_in(self, *first: str, interactive: bool = False) -> list[str]:
+        """Return the command that logs in, without its last words.
 
         Args:
-            control: path of its control socket.
+            first: options that have to stand before all others.
             interactive: whether a person is there to be asked.
         """
         options = self.options
@@ -92,12 +98,21 @@ class OpenSshClient:
             f"ConnectTimeout={options.connect_timeout}",
             f"ServerAliveInterval={options.alive_interval}",
             f"ServerAliveCountMax={options.alive_count}",
-            "ControlMaster=yes",
-            f"ControlPath={control}",
             *self._checking(),
         ]
         words = [word for setting in settings for word in ("-o", setting)]
-        return [*self._start(), "-N", "-T", *words]
+        return [*self._start(), *first, *words]
+
+    def connecting(self, control: str, *, interactive: bool = False) -> list[str]:
+        """Return the command that logs in and holds a master connection, without its last words.
+
+        Args:
+            control: path of its control socket.
+            interactive: whether a person is there to be asked.
+        """
+        # ssh refuses -N behind a SessionType, and keeps the first of both.
+        command = self.logging_in("-N", "-T", interactive=interactive)
+        return [*command, "-o", "ControlMaster=yes", "-o", f"ControlPath={control}"]
 
     def _checking(self) -> list[str]:
         # Whoever has switched the check off would be sent to whatever machine answers, with the

@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 import stat
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from services.sshd import Sshd
 
 from hpc_flows.exceptions import CommandNotFound, CommandTimedOut, TransportError
 from hpc_flows.transports.local import LocalTransport
+from hpc_flows.transports.openssh import OpenSshTransport
+from hpc_flows.transports.ssh_destination import Destination, SshOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from hpc_flows.transports.base import Transport
 
-TRANSPORTS = {"local": LocalTransport}
+TRANSPORTS = [
+    "local",
+    pytest.param("openssh", marks=pytest.mark.services),
+    pytest.param("paramiko", marks=pytest.mark.services),
+]
 
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    with TRANSPORTS[request.param]() as opened:
-        yield opened
+    with ExitStack() as stack:
+        yield _open(request.param, stack)
+
+
+def _open(name: str, stack: ExitStack) -> Transport:
+    if name == "local":
+        return stack.enter_context(LocalTransport())
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hf-ssh-", dir="/tmp")))
+    (folder / "banner").write_text("Unauthorised use is prohibited.\n")
+    server = stack.enter_context(Sshd(folder / "sshd", Banner=str(folder / "banner")))
+    options = SshOptions(config=str(server.config))
+    return stack.enter_context(_over_ssh(name, Destination(server.host), options))
+
+
+def _over_ssh(name: str, destination: Destination, options: SshOptions) -> Transport:
+    if name == "openssh":
+        return OpenSshTransport(destination, options)
+    pytest.importorskip("paramiko")
+    from hpc_flows.transports.paramiko.transport import ParamikoTransport
+
+    return ParamikoTransport(destination, options)
 
 
 def test_arguments_arrive_as_they_were_given(transport: Transport) -> None:
@@ -136,3 +166,32 @@ def test_a_full_disk_leaves_the_old_file(transport: Transport, slurm_site: objec
             transport.write(str(path), b"x" * 2_000_000)
         assert transport.read(str(path)) == b"old"
         assert [found.name for found in folder.iterdir()] == ["file"]
+
+
+def test_a_whole_environment_is_all_there_is(transport: Transport) -> None:
+    odd = {"PATH": "/usr/bin:/bin", "ODD": "a\nexport HOME='/x' \"$(id)\" é"}
+    done = transport.run(["env", "-0"], env=odd)
+    found = dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+    assert {name: found[name] for name in odd} == odd
+    assert set(found) - set(odd) <= {"PWD", "SHLVL", "_", "OLDPWD"}  # a shell's own
+
+
+def test_a_command_that_fails_as_ssh_does_is_no_broken_connection(transport: Transport) -> None:
+    assert transport.run(["/bin/sh", "-c", "exit 255"]).returncode == 255
+
+
+def test_what_runs_too_long_is_ended_with_its_children(
+    transport: Transport, tmp_path: Path
+) -> None:
+    mark = tmp_path / "still-there"
+    script = f"(sleep 2; touch {mark}) & sleep 60"
+    with pytest.raises(CommandTimedOut):
+        transport.run(["/bin/sh", "-c", script], timeout=0.7)
+    time.sleep(2.0)
+    assert not mark.exists()
+
+
+def test_many_commands_at_once_are_run(transport: Transport) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        done = list(pool.map(lambda n: transport.run(["echo", str(n)]).stdout, range(20)))
+    assert done == [f"{n}\n" for n in range(20)]
