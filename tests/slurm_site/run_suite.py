@@ -41,6 +41,8 @@ def run(what: str, arguments: Sequence[str]) -> int:
         what: `test` or `bench`.
         arguments: go to pytest, or to the bench.
     """
+    if what == "test":
+        _build_page()
     why_not = install.possible()
     if why_not:
         return _run_here(what, why_not, arguments)
@@ -50,6 +52,14 @@ def run(what: str, arguments: Sequence[str]) -> int:
         return as_init(lambda: _run_at(folder, what, arguments))
     finally:
         _clear(folder)
+
+
+def _build_page() -> None:
+    """Build the server's page, unless it was built of the same sources; the plain user gets it."""
+    program = ROOT / "hpc_flows" / "server" / "page" / "building.py"
+    argv = [str(ROOT / ".venv" / "bin" / "python"), str(program)]
+    if subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        say("the page could not be built, see above: tests that look at it cannot run")
 
 
 def _run_here(what: str, why_not: str, arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from hpc_flows.reporting.prefect.marks import Marks
 from hpc_flows.reporting.prefect.pacing import RATE, Pace
 from hpc_flows.reporting.prefect.report import RunReport
 from hpc_flows.reporting.prefect.server import PrefectServer
-from hpc_flows.reporting.sink import Attachment, Batch, Receipt, RunAbout, Sink
+from hpc_flows.reporting.sink import Attachment, Batch, Receipt, RunAbout, Sink, SinkRefusal
 
 if TYPE_CHECKING:
     from hpc_flows.settings import Settings
@@ -94,13 +94,16 @@ class PrefectSink(Sink):
         return report
 
 
-def open_prefect_sink(settings: Settings) -> PrefectSink | None:
-    """Return the sink that the settings name, or None; nothing is asked of the server yet.
+def open_prefect_sink(settings: Settings) -> PrefectSink:
+    """Return the sink that the settings name; nothing is asked of the server yet.
 
     Raises:
-        SinkRefusal: `prefect_api_url` is no address.
+        SinkRefusal: `prefect_api_url` is not set, or is no address.
     """
-    url = settings.prefect_api_url
-    if not url:
-        return None
-    return PrefectSink(url, key=settings.prefect_api_key, auth=settings.prefect_api_auth_string)
+    if not settings.prefect_api_url:
+        raise SinkRefusal("No Prefect server is named: prefect_api_url is not set.")
+    return PrefectSink(
+        settings.prefect_api_url,
+        key=settings.prefect_api_key,
+        auth=settings.prefect_api_auth_string,
+    )
