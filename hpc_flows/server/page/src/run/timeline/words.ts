@@ -9,5 +9,5 @@ export function barWords(lane: Lane, bar: Bar): string {
   const parts = bar.segments.map((s) => `${DOING[s.stage]} ${duration(s.to - s.from)}`);
   const attempt = lane.bars.length > 1 ? `, attempt ${bar.row.attempt}` : "";
   const limit = bar.row.walltime ? `, of ${duration(bar.row.walltime)} asked for` : "";
-  return `${lane.name}: ${words(bar.row.state_name)}${attempt}, ${parts.join(", ")}${limit}`;
+  return `${lane.name}: ${words(bar.row.state_name ?? "Pending")}${attempt}, ${parts.join(", ")}${limit}`;
 }
