@@ -172,6 +172,9 @@ class FakeServer:
             return 200, {"run": run, "project": None, "epoch": self.epoch}, {}
         if run not in self.runs:
             return 404, {"error": "not-found", "message": "no such run"}, {}
+        return self._of_run(run, parts, body)
+
+    def _of_run(self, run: str, parts: list[str], body: bytes) -> tuple[int, Any, dict[str, str]]:
         if parts[2] == "attachments":
             self.attachments[run, parts[3], parts[4]] = body
             return 200, {}, {}
@@ -229,7 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.removeprefix("/api/v1")
         failure = next((each for each in fake.failures if each.takes(path, body)), None)
-        status, content, headers = 0, b"{}", {}
+        status, content = 0, b"{}"
+        headers: dict[str, str] = {}
         if failure is None or failure.after:
             status, found, headers = fake.answer(self.command, path, body, self.headers)
             content = json.dumps(found).encode()

@@ -217,12 +217,13 @@ class Flow(Definition[P, R]):
         run = self._new_run(parameters, outer)
         root = outer.root if outer is not None else None
         owned = root is None
-        heard = None
+        heard = reports = None
         if root is None:
             meta = {"flow": self.name, "name": run.name, "entrypoint": self.entrypoint}
             root = open_root(run.id, meta, get_settings())
             watch(root)
             heard = hear_termination()
+            reports = _begin_reports(root)
         context = RunContext(root, flow_run=run, flow=self, tags=run.tags)
         if outer is not None:
             context.slots = outer.slots
@@ -237,6 +238,8 @@ class Flow(Definition[P, R]):
             router.close()
             if owned:
                 root.close()
+            if reports is not None:
+                reports.end()
             if heard is not None:
                 pass_on(heard)
 
@@ -380,6 +383,12 @@ class Flow(Definition[P, R]):
 
 class BoundFlow(Bound, Flow[P, R]):
     """A flow that is a method, with the object that it was looked up on."""
+
+
+def _begin_reports(root: Any) -> Any:
+    from hpc_flows.flows.reports import begin_reports  # noqa: PLC0415 - jobs begin no root run
+
+    return begin_reports(root)
 
 
 def _check_name(name: str) -> None:

@@ -81,6 +81,10 @@ class Attachments:
             self._not_before.pop(each[:2], None)
         return bool(ready)
 
+    def hurry(self) -> None:
+        """Wait for no output any more: there will be no later."""
+        self._not_before.clear()
+
     def is_ready(self) -> bool:
         """Tell whether one can be sent now."""
         now = monotonic()

@@ -119,9 +119,9 @@ class RunFeed:
         waiting = self._waiting(self._sizes())
         return sum(each.size - self.cursor.at(each.writer).offset for each in waiting)
 
-    def writers(self) -> int:
-        """Return how many journal files are known."""
-        return len(self.cursor.writers)
+    def finish(self) -> None:
+        """Wait for nothing more: what can be sent is sent with the next steps."""
+        self._attachments.hurry()
 
     def save(self, *, force: bool = False) -> None:
         """Keep the cursor: at most once a second unless forced; a full disk is only noted."""

@@ -83,7 +83,9 @@ def _local(settings: Settings) -> Sink:
 def _prefect(settings: Settings) -> Sink:
     from hpc_flows.reporting.prefect import open_prefect_sink  # noqa: PLC0415 - few have one
 
-    sink: Sink = open_prefect_sink(settings)
+    sink = open_prefect_sink(settings)
+    if sink is None:  # the setting was looked at before
+        raise HpcFlowsError("No Prefect server is configured: prefect_api_url is not set.")
     return sink
 
 

@@ -67,4 +67,6 @@ def _request(order: Order) -> bytes:
     by = order.by[:_LONGEST]
     reason = order.reason[:_LONGEST] or f"{order.action} by {by or 'the server'}"
     facts = {"reason": reason, "asked": time.time(), "by": by, "id": order.id}
+    if order.flow_run and order.flow_run != order.run:
+        facts["flow_run"] = order.flow_run
     return (encode(facts) + "\n").encode("ascii")

@@ -98,7 +98,8 @@ class Relay:
     def try_now(self) -> None:
         """Cut a pause after trouble short, as for the last attempt before the end."""
         self._next_try = 0.0
-        self.hurry()
+        if self.roster is not None:
+            self.roster.finish()
 
     def unsent(self) -> int:
         """Return how many bytes of journals are not sent, as of the last look."""
@@ -106,7 +107,8 @@ class Relay:
 
     def is_done(self) -> bool:
         """Tell whether everything that there was at the last look is sent."""
-        return self.roster is not None and not self.trouble and self.roster.unsent() == 0
+        roster = self.roster
+        return roster is not None and not self.trouble and not roster.unsent() + roster.files_due()
 
     def tell(self) -> None:
         """Write down how it stands."""

@@ -74,6 +74,18 @@ class Roster:
             if each.id == run or (run is None and each.feed is not None):
                 each.next = 0.0
 
+    def finish(self) -> None:
+        """Look at all runs that are fed, and wait for nothing that may come."""
+        self.hurry()
+        for each in self._watched.values():
+            if each.feed is not None:
+                each.feed.finish()
+
+    def files_due(self) -> int:
+        """Return how many attachments wait."""
+        feeds = (each.feed for each in self._watched.values())
+        return sum(len(feed.cursor.due) for feed in feeds if feed is not None)
+
     def live(self) -> list[str]:
         """Return the runs that this relay reports and whose driver is at work."""
         return [each.id for each in self._watched.values() if each.is_live and each.claim]
@@ -197,7 +209,7 @@ class Roster:
             each.trouble = f"{each.id[:8]} is reported by {holder_of(path) or 'another relay'}"
         except LeaseError as error:
             each.trouble = str(error)
-        each.feed = None
+        each.feed, each.unsent = None, 0  # it is the other's to send
         each.next = time.monotonic() + _CLAIMED_AGAIN
         return False
 

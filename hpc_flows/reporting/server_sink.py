@@ -54,6 +54,8 @@ _GZIP, _LEVEL = 31, 3
 #: What of `run.json` the server is told.
 _FACTS = ("v", "id", "created", "host", "pid", "cwd", "python", "hpc_flows", "name", "flow")
 _STRANGE = 500
+#: Fields of a command, in the order of `Order`.
+_ORDER = ("id", "run", "action", "reason", "by", "flow_run")
 
 
 class ServerSink(Sink):
@@ -200,7 +202,7 @@ def _receipt(found: Any) -> Receipt:
 
 def _order(found: Any) -> Order | None:
     try:
-        words = [found.get(name) for name in ("id", "run", "action", "reason", "by")]
+        words = [found.get(name) for name in _ORDER]
     except AttributeError:
         return None
     return Order(*("" if word is None else str(word) for word in words))

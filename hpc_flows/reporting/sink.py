@@ -178,6 +178,7 @@ class Order:
         run: id of the root flow run.
         action: `cancel`, `pause` or `resume`.
         reason, by: what the person wrote, and who it was.
+        flow_run: id of the subflow that is meant; empty for the whole run.
     """
 
     id: str
@@ -185,6 +186,7 @@ class Order:
     action: str
     reason: str = ""
     by: str = ""
+    flow_run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from relay_doubles import FakeServer, Failure, Journal, server_sink
+from relay_doubles import Failure, FakeServer, Journal, server_sink
 
 from hpc_flows.journal.event import MAX_LINE, seal
 from hpc_flows.reporting import cursors, tailing
@@ -417,7 +417,7 @@ def test_a_run_that_is_purged_in_the_middle_hurts_no_other(
     other.close()
 
 
-# Cursors --------------------------------------------------------------------------------------------
+# Cursors ------------------------------------------------------------------------------------------
 
 
 def _cursor(home: Path) -> Path:
@@ -472,7 +472,7 @@ def test_a_disk_that_is_full_for_cursors_keeps_no_event_back(
     relay.close()
 
 
-# kill -9 --------------------------------------------------------------------------------------------
+# kill -9 ------------------------------------------------------------------------------------------
 
 _DRIVE = """
 import sys, time
@@ -523,7 +523,7 @@ def test_a_relay_that_is_killed_at_any_step_loses_and_doubles_nothing(
     assert fake.held(journal.run) == journal.lines()
 
 
-# Who may report -------------------------------------------------------------------------------------
+# Who may report -----------------------------------------------------------------------------------
 
 
 def test_two_relays_of_a_home_do_not_report_the_same_run_at_once(

@@ -1,0 +1,147 @@
+"""Reporting by the flow's own process: one daemon thread for each sink, and a flush at the end.
+
+The flow never waits for a sink and never fails because of one. What could not be sent when it ends
+stands in the journal, and the console says how to send it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.reporting.opening import configured
+from hpc_flows.reporting.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from hpc_flows.context import RootRun
+    from hpc_flows.reporting.opening import Configured
+
+#: Seconds that the end of a flow waits for what is not sent yet; and where the sink did not answer
+#: before either.
+FLUSH, FLUSH_IN_TROUBLE = 5.0, 1.5
+#: Seconds for which events are collected before they are sent.
+_COLLECT = 0.1
+#: Seconds of the pause after an error that nobody has foreseen.
+_UNFORESEEN_PAUSE = 30.0
+
+
+class Reporting:
+    """Reports one run to all sinks that are configured.
+
+    Args:
+        root: the run.
+        sinks: where to.
+    """
+
+    def __init__(self, root: RootRun, sinks: list[Configured]) -> None:
+        self._threads = [_SinkThread(root, sink) for sink in sinks]
+        root.journal.subscribe(self._heard)
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Send what is left, in bounded time, and say what could not be sent."""
+        deadline = time.monotonic() + FLUSH
+        for thread in self._threads:
+            thread.finish()
+        try:
+            for thread in self._threads:
+                thread.join(max(deadline - time.monotonic(), 0.05))
+        except KeyboardInterrupt:  # the flow has ended; only the waiting is cut short
+            pass
+        for thread in self._threads:
+            told = thread.unsent()
+            if told:
+                sys.stderr.write(told + "\n")
+
+    def _heard(self, _kind: str, _data: Mapping[str, Any]) -> None:
+        for thread in self._threads:
+            if not thread.news.is_set():
+                thread.news.set()
+
+
+class _SinkThread(Thread):
+    """Reports one run to one sink until it is told that the run has ended.
+
+    Attributes:
+        news: set when something was journalled.
+    """
+
+    def __init__(self, root: RootRun, sink: Configured) -> None:
+        super().__init__(name=f"hpc-flows report to {sink.name}", daemon=True)
+        self.news = Event()
+        self._home, self._run = root.settings.home, root.run_id
+        self._sink = sink
+        self._ends = Event()
+        self._relay: Relay | None = None
+        self._problem = ""
+        self._is_done = False
+
+    def run(self) -> None:
+        """Report; called in the thread."""
+        try:
+            sink = self._sink.open()
+        except HpcFlowsError as error:
+            self._problem = str(error)
+            return
+        self._relay = relay = Relay(sink, self._home, "driver", only=self._run)
+        try:
+            while not self._ends.is_set():
+                self._rest(self._turn(relay))
+            self._flush(relay)
+        finally:
+            relay.close()
+
+    def finish(self) -> None:
+        """Have it send what is left and end."""
+        self._ends.set()
+        self.news.set()
+
+    def unsent(self) -> str:
+        """Return what was not sent and how to send it; an empty text when all is sent."""
+        if self._is_done:
+            return ""
+        relay = self._relay
+        why = self._problem or (relay.trouble if relay is not None else "") or "It took too long."
+        return (
+            f"Not everything of run {self._run[:8]} has reached {self._sink.name}: {why}\n"
+            f"Nothing is lost: it stands in the journal. To send it: hpc-flows relay once"
+        )
+
+    def _turn(self, relay: Relay) -> float:
+        try:
+            return relay.turn()
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the flow goes on
+            self._problem = f"Reporting had trouble that was not foreseen: {error!r}."
+            return _UNFORESEEN_PAUSE
+
+    def _rest(self, pause: float) -> None:
+        """Wait until something is due, or was journalled; never less than it takes to collect."""
+        relay = self._relay
+        if self.news.wait(pause) and relay is not None and not self._ends.wait(_COLLECT):
+            self.news.clear()
+            relay.hurry()
+
+    def _flush(self, relay: Relay) -> None:
+        # A sink that was silent just now gets one more chance, not all the time there is.
+        seconds = FLUSH_IN_TROUBLE if relay.trouble else FLUSH
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            relay.try_now()
+            pause = self._turn(relay)
+            if relay.is_done():
+                self._is_done = True
+                return
+            time.sleep(min(max(pause, 0.02), 0.2))
+
+
+def begin(root: RootRun) -> Reporting | None:
+    """Start to report a run; None when nothing is configured after all."""
+    sinks = configured(root.settings)
+    return Reporting(root, sinks) if sinks else None

@@ -1,0 +1,203 @@
+"""Flows report by themselves: soon, without being slowed, and without failing because of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from relay_doubles import TOKEN, Failure, FakeServer
+
+from hpc_flows import flow, task
+from hpc_flows.journal.index import list_runs
+from hpc_flows.journal.reader import decode, read_run
+from hpc_flows.journal.replay import replay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    server = FakeServer().start()
+    monkeypatch.setenv("HPC_FLOWS_API_URL", server.url)
+    monkeypatch.setenv("HPC_FLOWS_API_KEY", TOKEN)
+    yield server
+    server.stop()
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@flow
+def numbers(count: int) -> int:
+    return sum(double.map(range(count)).result())
+
+
+def _state_of(fake: FakeServer, run: str) -> object:
+    events = sorted((decode(line) for line in fake.held(run)), key=lambda event: event.order)
+    return _shown(replay(events))
+
+
+def _shown(view: object) -> object:
+    return {
+        run.id: (run.name, run.state_type, run.state_name, run.started, run.ended)
+        for runs in (view.flow_runs, view.task_runs)  # type: ignore[attr-defined]
+        for run in runs.values()
+    }
+
+
+def test_all_of_a_flow_is_on_the_server_when_it_returns(fake: FakeServer, home: Path) -> None:
+    assert numbers(50) == 2450
+    (run,) = list_runs(str(home))
+    assert _state_of(fake, run.id) == _shown(replay(read_run(run.path)))
+    assert not list((home / "relay" / "status").iterdir())
+
+
+def test_a_change_is_on_the_server_within_two_seconds(fake: FakeServer) -> None:
+    latest: list[float] = []
+
+    @task
+    def told() -> None:
+        wanted = time.monotonic()
+        while not any(
+            b'"message":"here I am"' in line for run in fake.runs for line in fake.held(run)
+        ):
+            assert time.monotonic() - wanted < 5
+            time.sleep(0.01)
+        latest.append(time.monotonic() - wanted)
+
+    @flow
+    def telling() -> None:
+        from hpc_flows import get_run_logger
+
+        for _ in range(3):
+            time.sleep(0.3)
+            get_run_logger().info("here I am")
+            told()
+            for run in fake.runs.values():
+                run.clear()
+
+    telling()
+    assert len(latest) == 3
+    assert max(latest) < 2.0
+
+
+def test_heartbeats_name_the_living_run(fake: FakeServer) -> None:
+    @flow
+    def slow() -> None:
+        time.sleep(2.5)
+
+    slow()
+    beats = [beat for beat in fake.beats if beat["runs"]]
+    assert len(beats) >= 2
+    assert beats[-1]["mode"] == "driver"
+    assert list(fake.runs) == beats[-1]["runs"]
+
+
+def test_a_server_that_is_down_neither_fails_nor_keeps_a_flow_and_is_told(
+    fake: FakeServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.stop()
+    began = time.monotonic()
+    assert numbers(3) == 6
+    assert time.monotonic() - began < 4.0
+    told = capsys.readouterr().err
+    assert f"has reached {fake.url}" in told
+    assert "hpc-flows relay once" in told
+    assert len(list_runs(str(home))) == 1
+
+
+def test_a_server_that_hangs_keeps_the_end_of_a_flow_for_five_seconds_at_most(
+    fake: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hang(_: bytes) -> bool:
+        time.sleep(30)
+        return True
+
+    fake.failures = [Failure("events", 200, times=10**6, when=hang)]
+    began = time.monotonic()
+    assert numbers(3) == 6
+    assert time.monotonic() - began < 7.0
+    assert "It took too long" in capsys.readouterr().err
+
+
+def test_a_token_that_is_none_is_told_and_fails_nothing(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HPC_FLOWS_API_KEY", "not-a-token-secret")
+    assert numbers(2) == 2
+    told = capsys.readouterr().err
+    assert "no token of a hpc_flows server" in told
+    assert "not-a-token-secret" not in told
+    assert fake.requests.total() == 0
+
+
+@pytest.mark.parametrize("report", ["off", "relay"])
+def test_a_flow_that_shall_not_report_opens_no_connection(
+    report: str, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_FLOWS_REPORT", report)
+    assert numbers(2) == 2
+    assert fake.requests.total() == 0
+
+
+def test_a_file_gets_the_events_of_all_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home.parent / "events.jsonl"
+    monkeypatch.setenv("HPC_FLOWS_REPORT_FILE", str(path))
+    numbers(3)
+    numbers(4)
+    lines = path.read_bytes().splitlines()
+    events = [decode(line) for line in lines]
+    for run in list_runs(str(home)):
+        assert [each for each in events if each.run == run.id] == read_run(run.path)
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_asked_on_the_server_reaches_the_driver(fake: FakeServer, home: Path) -> None:
+    @flow
+    def waiting() -> None:
+        (run,) = fake.runs or ["?"]
+        fake.commands = [
+            {"id": "c1", "run": run, "action": "cancel", "reason": "enough", "by": "ada"},
+            {"id": "c2", "run": "../../etc", "action": "cancel", "reason": "", "by": "eve"},
+        ]
+        time.sleep(20)
+
+    @flow
+    def outer() -> None:
+        while not fake.runs:
+            time.sleep(0.05)
+        waiting()
+
+    with pytest.raises(KeyboardInterrupt):
+        outer()
+    (run,) = list_runs(str(home))
+    assert run.state_type == "CANCELLED"
+    assert "enough" in str(run.message)
+    answers = dict(fake.command_answers)
+    assert answers["c1"]["status"] == "delivered"
+    assert "c2" not in answers  # not of this run: not this driver's to answer
+
+
+def test_nothing_of_reporting_is_loaded_when_nothing_is_configured(home: Path) -> None:
+    code = (
+        "import sys\nfrom hpc_flows import flow\n@flow\ndef one(): return 1\none()\n"
+        "print([n for n in sys.modules if n.startswith(('hpc_flows.reporting', 'hpc_flows.client'))"
+        " or n in ('http.client', 'ssl', 'socket')])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HPC_FLOWS_HOME": str(home)},
+    )
+    assert found.stdout.strip() == "[]"
