@@ -14,6 +14,8 @@ from hpc_flows.cli.command import FAILED, INTERRUPTED, Invocation, LazyGroup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 _COMMANDS = {
     name: (f"hpc_flows.cli.{name.replace('-', '_')}:{name.replace('-', '_')}", short)
     for name, short in (
@@ -29,14 +31,40 @@ _COMMANDS = {
         ("concurrency-limit", "See and change how many task runs with a tag may run at once."),
         ("server", "Start and stop a server, on which all runs are seen in one place."),
         ("token", "Make, list and revoke access tokens."),
+        ("profile", "Keep sets of settings under names, and choose one."),
         ("config", "See and change settings."),
         ("completion", "Print the shell's completion script."),
         ("version", "Print versions and where things lie."),
     )
 }
 
+_PROFILE = "HPC_FLOWS_PROFILE"
+
 #: Exit status when the reader of a pipe has left, as shells count SIGPIPE.
 BROKEN_PIPE = 141
+
+
+def _choose_profile(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Choose a profile for this command, and for what it starts."""
+    if name is None:
+        return
+    before = os.environ.get(_PROFILE)
+    os.environ[_PROFILE] = name
+    context.call_on_close(lambda: _put_back(before))
+
+
+def _put_back(before: str | None) -> None:
+    os.environ.pop(_PROFILE, None)
+    if before is not None:
+        os.environ[_PROFILE] = before
+
+
+def _profile_names(
+    context: click.Context, option: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    from hpc_flows.cli.profile import ProfileName  # noqa: PLC0415 - only to complete
+
+    return ProfileName().shell_complete(context, option, begun)
 
 
 @click.group(
@@ -46,6 +74,16 @@ BROKEN_PIPE = 141
     epilog="New here? Try: hpc-flows demo",
 )
 @click.version_option(__version__, prog_name="hpc-flows", message="%(prog)s %(version)s")
+@click.option(
+    "-p",
+    "--profile",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_choose_profile,
+    shell_complete=_profile_names,
+    help="Take the settings of this profile (also: HPC_FLOWS_PROFILE).",
+)
 def cli() -> None:
     """Prefect-style flows whose every task gets its own piece of a cluster."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpc_flows.exceptions import SettingsError
 from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console  # noqa: PLC0415
 
     stream = sys.stderr if stderr else sys.stdout
-    colour = get_settings().console_colour
+    colour = _colour()
     plain = not stream.isatty()
     return Console(
         stderr=stderr,
@@ -54,6 +55,13 @@ def console(*, stderr: bool = False) -> Console:
         force_terminal=True if colour == "always" else None,
         no_color=True if colour == "never" else None,
     )
+
+
+def _colour() -> str:
+    try:
+        return get_settings().console_colour
+    except SettingsError:  # told by who asks for settings; to list profiles works all the same
+        return "auto"
 
 
 def drawing_width(where: Console) -> int:

@@ -78,7 +78,7 @@ def local_endpoint(home: str, key: str | None = None) -> Endpoint | None:
 
 def _read(path: str) -> dict[str, Any] | None:
     try:
-        with open(path, "rb") as file:
+        with open(_opened(path), "rb") as file:
             _check_own(path, file.fileno())
             about = json.load(file)
     except FileNotFoundError:
@@ -87,6 +87,10 @@ def _read(path: str) -> dict[str, Any] | None:
         msg = f"{path} cannot be read: {error}. Start the server again, or move the file away."
         raise SettingsError(msg) from error
     return about if isinstance(about, dict) else None
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _check_own(path: str, file: int) -> None:
@@ -99,20 +103,29 @@ def _check_own(path: str, file: int) -> None:
 def _is_alive(about: dict[str, Any]) -> bool:
     """Tell whether the server is on this machine and its process is there."""
     pid = about.get("pid")
-    if about.get("host") != os.uname().nodename or not isinstance(pid, int):
+    if about.get("host") != os.uname().nodename or not isinstance(pid, int) or pid <= 0:
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    return True
+    except (PermissionError, OverflowError):  # somebody else's: the number was given away again
+        return False
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended and only its parent has not taken note of it."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def _token(path: str) -> str | None:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(_opened(path), encoding="ascii") as file:
             _check_own(path, file.fileno())
             mode = os.fstat(file.fileno()).st_mode
             token = file.read(1000).strip()

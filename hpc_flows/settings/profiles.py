@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PROFILE = "default"
 
+#: Characters of a new profile's name.
+_LONGEST_NAME = 64
+
 
 def profiles_path() -> str:
     """Return the path of the profiles file."""
@@ -259,3 +262,124 @@ def _active_values(data: dict[str, Any]) -> dict[str, Any]:
     active, values = active_profile(profiles_path())
     data["profiles"][active] = values
     return values
+
+
+# Whole profiles -----------------------------------------------------------------------------------
+
+
+def profile_names() -> list[str]:
+    """Return the names of all profiles; `default` is always one of them.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    return list(dict.fromkeys((*read_profiles()["profiles"], DEFAULT_PROFILE)))
+
+
+def profile_values(name: str) -> dict[str, Any]:
+    """Return what a profile sets, as the file has it, by the settings' names.
+
+    Raises:
+        SettingsError: there is no such profile, or the file cannot be read.
+    """
+    data = read_profiles()
+    return dict(data["profiles"].get(_known_profile(data, name), {}))
+
+
+def active_profile_name() -> tuple[str, str]:
+    """Return the name of the profile in force, and what says so: the file or the variable."""
+    wanted = os.environ.get(PREFIX + "PROFILE")
+    if wanted:
+        return wanted, PREFIX + "PROFILE"
+    return read_profiles()["active"], profiles_path()
+
+
+def create_profile(name: str, source: str | None = None) -> None:
+    """Make a profile, empty or with what another one sets.
+
+    Raises:
+        SettingsError: it exists, the name cannot be used, or there is no `source`.
+    """
+    _check_new_name(name)
+
+    def change(data: dict[str, Any]) -> None:
+        _check_free(data, name)
+        values = {} if source is None else data["profiles"].get(_known_profile(data, source), {})
+        data["profiles"][name] = dict(values)
+
+    change_profiles(change)
+
+
+def use_profile(name: str) -> None:
+    """Make a profile the active one.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+
+    def change(data: dict[str, Any]) -> None:
+        data["active"] = _known_profile(data, name)
+
+    change_profiles(change)
+
+
+def rename_profile(name: str, new: str) -> None:
+    """Give a profile another name; it stays active if it was.
+
+    Raises:
+        SettingsError: there is none, or one of the new name, which may also not be usable.
+    """
+    _check_new_name(new)
+
+    def change(data: dict[str, Any]) -> None:
+        _known_profile(data, name)
+        _check_free(data, new)
+        profiles = data["profiles"]
+        profiles.setdefault(name, {})
+        data["profiles"] = {new if old == name else old: profiles[old] for old in profiles}
+        if data["active"] == name:
+            data["active"] = new
+
+    change_profiles(change)
+
+
+def delete_profile(name: str) -> None:
+    """Delete a profile that is not the active one.
+
+    Raises:
+        SettingsError: there is none, or it is active.
+    """
+
+    def change(data: dict[str, Any]) -> None:
+        _known_profile(data, name)
+        if name == data["active"]:
+            msg = f"{name!r} is the active profile. `hpc-flows profile use` another one first."
+            raise SettingsError(msg)
+        data["profiles"].pop(name, None)
+
+    change_profiles(change)
+
+
+def _known_profile(data: Mapping[str, Any], name: str) -> str:
+    if name not in data["profiles"] and name != DEFAULT_PROFILE:
+        hint = close_match(name, (*data["profiles"], DEFAULT_PROFILE))
+        known = hint or " `hpc-flows profile ls` lists those that there are."
+        msg = f"There is no profile {name!r} in {profiles_path()}.{known}"
+        raise SettingsError(msg)
+    return name
+
+
+def _check_free(data: Mapping[str, Any], name: str) -> None:
+    if name in data["profiles"]:
+        msg = f"There is a profile {name!r} already; `hpc-flows profile inspect {name}` shows it."
+        raise SettingsError(msg)
+
+
+def _check_new_name(name: str) -> None:
+    fits = name.isprintable() and not name.startswith("-") and not set(name) & set(" '\"\\/=[]#")
+    if not name or len(name) > _LONGEST_NAME or not fits:
+        msg = (
+            f"{name!r} is no name for a profile: take letters, digits, '-', '_' and '.', at most "
+            f"{_LONGEST_NAME}, and no '-' in front."
+        )
+        raise SettingsError(msg)
