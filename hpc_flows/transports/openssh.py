@@ -30,13 +30,19 @@ class OpenSshTransport(SshTransport):
     Args:
         destination: where to log in.
         options: how to connect.
+        connection: one that is used as long as it stands, and closed with the transport.
     """
 
-    def __init__(self, destination: Destination, options: SshOptions | None = None) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        options: SshOptions | None = None,
+        connection: Connection | None = None,
+    ) -> None:
         super().__init__(str(destination))
         self._destination = destination
         self._options = options or SshOptions()
-        self._connection: Connection | None = None
+        self._connection = connection
         self._opening = threading.Lock()
 
     def close(self) -> None:

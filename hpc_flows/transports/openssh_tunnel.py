@@ -44,16 +44,20 @@ class LocalForward:
         Raises:
             TransportError: it cannot be had.
         """
-        sweep(socket_folder())
-        client = OpenSshClient(self._destination, self._options)
-        self._lent = client.resolve().control_path()
-        self._seen = _stamp(self._lent)
+        self.look()
         connection = open_connection(self._destination, self._options)
         try:
             return ForwardLink(connection, self._target)
         except BaseException:
             connection.close()
             raise
+
+    def look(self) -> None:
+        """Remember how things stand before a try, and clear away what killed processes left."""
+        sweep(socket_folder())
+        client = OpenSshClient(self._destination, self._options)
+        self._lent = client.resolve().control_path()
+        self._seen = _stamp(self._lent)
 
     def has_news(self) -> bool:
         """Tell whether a person has logged in since the last try."""
@@ -88,6 +92,9 @@ class ForwardLink:
         time.sleep(_WORDS_WITHIN)
         said = self._connection.said(self._place)
         return forward_trouble(said, self._connection.host, self._target)
+
+    def ready(self) -> None:
+        """Do nothing: whoever wants it asks for `path`."""
 
     def close(self) -> None:
         """Take the forward back, and end the connection if it is our own."""

@@ -100,6 +100,13 @@ class Link(Protocol):
     def explain(self) -> SshError | None:
         """Return why a request that was made since `mark` has failed, if the other side says."""
 
+    def ready(self) -> None:
+        """Take note that the server answers through it, for the first time.
+
+        Raises:
+            TransportError: what has to be done then cannot be.
+        """
+
     def close(self) -> None:
         """Give everything back; a second call does nothing."""
 
@@ -214,7 +221,8 @@ class Tunnel:
             trouble = self._ask(link)
             if trouble is None:
                 failures = 0
-                self._up(link)
+                trouble = self._up(link)
+            if trouble is None:
                 self._watch(link)
                 trouble = link.ended()
                 if trouble is None:
@@ -251,10 +259,15 @@ class Tunnel:
                 self._wake.clear()
                 return
 
-    def _up(self, link: Link) -> None:
+    def _up(self, link: Link) -> TransportError | None:
         if self._link is None:
+            try:
+                link.ready()
+            except TransportError as error:
+                return error
             self._link = link
             self._become(UP)
+        return None
 
     def _fallen(self, trouble: TransportError) -> None:
         if self._link is not None:
@@ -322,7 +335,46 @@ def open_tunnel(
         ImportError: paramiko is chosen and not installed.
     """
     dialler = _dialler(client, destination, target, options or SshOptions())
-    words = (str(destination), str(target), client)
+    return _start(dialler, (str(destination), str(target), client), probe, pace)
+
+
+def open_reverse_tunnel(
+    destination: Destination,
+    target: Target,
+    *,
+    probe: Callable[[str], object],
+    home: str | None = None,
+    options: SshOptions | None = None,
+    pace: Pace | None = None,
+) -> Tunnel:
+    """Start a tunnel from a login node to a server that this machine can reach.
+
+    For a server on a laptop or campus that can dial in to the login node, where the login node
+    cannot dial out. It ends there in a Unix socket in a folder of mode 0700, whose name is in
+    `<home>/tunnels/<host>.json`; `tunnel_published.published` reads it there. The probe goes all
+    the way: to the login node, through its socket and back to the server. Takes OpenSSH.
+
+    Args:
+        destination: the login node.
+        target: the server, as seen from this machine.
+        probe: as for `open_tunnel`.
+        home: the home folder of hpc_flows there; None takes what HPC_FLOWS_HOME says there, else
+            `~/.hpc_flows`.
+        options: how to connect.
+        pace: how often things are done.
+    """
+    from hpc_flows.transports.openssh_reverse import ReverseForward  # noqa: PLC0415 - few need it
+
+    dialler = ReverseForward(destination, target, options or SshOptions(), home)
+    return _start(dialler, (str(destination), str(target), "openssh, reverse"), probe, pace)
+
+
+def _start(
+    dialler: Dialler,
+    words: tuple[str, str, str],
+    probe: Callable[[str], object],
+    pace: Pace | None,
+) -> Tunnel:
     first = TunnelStatus(*words, DIALLING, time.time(), 0, None, None, None)
     return Tunnel(dialler, probe, first, pace or Pace())
 

@@ -7,7 +7,6 @@ import shutil
 import socket
 import stat
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from services.far_server import FarServer, ask, received_until_it_broke, until
 from services.sshd import Sshd
 
 from hpc_flows.exceptions import TransportError
@@ -22,7 +22,7 @@ from hpc_flows.transports.ssh_destination import Destination, SshOptions, Target
 from hpc_flows.transports.tunnel import Pace, Tunnel, open_tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.services
 
@@ -32,81 +32,6 @@ CLIENTS = ["openssh", "paramiko"]
 PATIENCE = 30.0
 
 QUICK = Pace(first=0.1, longest=1.0, first_for_people=0.3, glance=0.05, probe=0.5)
-
-
-class Server:
-    """What stands at the far end: answers `ping`, gives `big N`, and echoes the rest.
-
-    Attributes:
-        target: where it listens, as a tunnel names it.
-    """
-
-    def __init__(self, listener: socket.socket, target: Target) -> None:
-        self.target = target
-        self._listener = listener
-        self._listener.listen(64)
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    @classmethod
-    def on_tcp(cls) -> Server:
-        listener = socket.create_server(("127.0.0.1", 0))
-        return cls(listener, Target("127.0.0.1", listener.getsockname()[1]))
-
-    @classmethod
-    def on_unix(cls, path: Path) -> Server:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(path))
-        return cls(listener, unix_target(str(path)))
-
-    def close(self) -> None:
-        if self._listener.fileno() >= 0:
-            self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=_answer, args=(link,), daemon=True).start()
-
-
-def _answer(link: socket.socket) -> None:
-    with link, link.makefile("rwb") as file:
-        try:
-            for line in file:
-                word, _, rest = line.strip().partition(b" ")
-                if word == b"big":
-                    link.sendall(b"x" * int(rest))
-                    return
-                file.write(b"pong " + rest + b"\n")
-                file.flush()
-        except OSError:
-            return
-
-
-def ask(path: str, words: str = "ping 1", seconds: float = 3.0) -> bytes:
-    """Send a line over a Unix socket and return the line that comes back."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(seconds)
-        link.connect(path)
-        link.sendall(words.encode() + b"\n")
-        with link.makefile("rb") as file:
-            answer = file.readline()
-    if not answer:
-        raise ConnectionError("closed without an answer")
-    return answer
-
-
-def received_until_it_broke(link: socket.socket) -> int:
-    got = 0
-    try:
-        while chunk := link.recv(1 << 20):
-            got += len(chunk)
-    except ConnectionError:
-        pass
-    return got
 
 
 def probe(path: str) -> None:
@@ -129,8 +54,8 @@ def sshd(runtime: Path) -> Iterator[Sshd]:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server.on_tcp()
+def server() -> Iterator[FarServer]:
+    server = FarServer.on_tcp()
     yield server
     server.close()
 
@@ -166,13 +91,6 @@ def lay(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Laying]:
         yield Laying(request.param, sshd, stack)
 
 
-def until(what: Callable[[], object], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.05)
-
-
 def up(tunnel: Tunnel) -> Tunnel:
     assert tunnel.wait_until_up(PATIENCE), tunnel.status()
     return tunnel
@@ -190,7 +108,7 @@ def troubled(tunnel: Tunnel, kind: str) -> str:
     return str(status.error)
 
 
-def test_a_server_is_reached_through_it(lay: Laying, server: Server) -> None:
+def test_a_server_is_reached_through_it(lay: Laying, server: FarServer) -> None:
     tunnel = up(lay(server.target))
     assert ask(tunnel.path(), "ping through") == b"pong through\n"
     assert tunnel.status().drops == 0
@@ -198,19 +116,19 @@ def test_a_server_is_reached_through_it(lay: Laying, server: Server) -> None:
 
 
 def test_a_unix_socket_is_reached_through_it(lay: Laying, runtime: Path) -> None:
-    server = Server.on_unix(runtime / "server.sock")
+    server = FarServer.on_unix(runtime / "server.sock")
     assert ask(up(lay(server.target)).path(), "ping unix") == b"pong unix\n"
     server.close()
 
 
-def test_only_its_user_may_connect(lay: Laying, server: Server) -> None:
+def test_only_its_user_may_connect(lay: Laying, server: FarServer) -> None:
     path = Path(up(lay(server.target)).path())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be two users")
-def test_another_user_cannot_use_it(lay: Laying, server: Server, runtime: Path) -> None:
+def test_another_user_cannot_use_it(lay: Laying, server: FarServer, runtime: Path) -> None:
     path = up(lay(server.target)).path()
     runtime.chmod(0o755)  # the worst case: even with the folder above open
     child = os.fork()
@@ -228,7 +146,7 @@ def test_another_user_cannot_use_it(lay: Laying, server: Server, runtime: Path) 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 13
 
 
-def test_much_comes_through_whole(lay: Laying, server: Server) -> None:
+def test_much_comes_through_whole(lay: Laying, server: FarServer) -> None:
     size = 20_000_000
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(PATIENCE)
@@ -240,14 +158,14 @@ def test_much_comes_through_whole(lay: Laying, server: Server) -> None:
     assert got == size
 
 
-def test_twenty_requests_at_once_are_answered(lay: Laying, server: Server) -> None:
+def test_twenty_requests_at_once_are_answered(lay: Laying, server: FarServer) -> None:
     path = up(lay(server.target)).path()
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda n: ask(path, f"ping {n}", PATIENCE), range(20)))
     assert answers == [f"pong {n}\n".encode() for n in range(20)]
 
 
-def test_it_comes_back_after_a_restart_in_mid_transfer(lay: Laying, server: Server) -> None:
+def test_it_comes_back_after_a_restart_in_mid_transfer(lay: Laying, server: FarServer) -> None:
     tunnel = up(lay(server.target))
     before = tunnel.path()
     with socket.socket(socket.AF_UNIX) as link:
@@ -263,7 +181,7 @@ def test_it_comes_back_after_a_restart_in_mid_transfer(lay: Laying, server: Serv
     assert not os.path.exists(before)
 
 
-def test_it_says_so_while_sshd_is_away_and_comes_back(lay: Laying, server: Server) -> None:
+def test_it_says_so_while_sshd_is_away_and_comes_back(lay: Laying, server: FarServer) -> None:
     tunnel = up(lay(server.target))
     lay.sshd.stop()
     said = troubled(tunnel, "unreachable")
@@ -273,7 +191,7 @@ def test_it_says_so_while_sshd_is_away_and_comes_back(lay: Laying, server: Serve
     assert ask(up(tunnel).path()) == b"pong 1\n"
 
 
-def test_a_frozen_connection_is_noticed(lay: Laying, server: Server) -> None:
+def test_a_frozen_connection_is_noticed(lay: Laying, server: FarServer) -> None:
     tunnel = up(lay(server.target))
     before = tunnel.path()
     lay.sshd.freeze()
@@ -283,14 +201,14 @@ def test_a_frozen_connection_is_noticed(lay: Laying, server: Server) -> None:
     assert tunnel.path() != before
 
 
-def test_a_server_that_is_away_costs_no_new_login(lay: Laying, server: Server) -> None:
+def test_a_server_that_is_away_costs_no_new_login(lay: Laying, server: FarServer) -> None:
     tunnel = up(lay(server.target))
     logins = lay.sshd.logins()
     server.close()
     said = troubled(tunnel, "no server there")
     assert str(server.target) in said
     again = socket.create_server(("127.0.0.1", server.target.port))
-    second = Server(again, server.target)
+    second = FarServer(again, server.target)
     assert ask(up(tunnel).path()) == b"pong 1\n"
     assert lay.sshd.logins() == logins
     second.close()
@@ -303,14 +221,14 @@ def test_a_server_that_is_not_the_right_one_is_no_tunnel(lay: Laying) -> None:
     stranger.close()
 
 
-def test_forwarding_that_is_not_allowed_is_told(lay: Laying, server: Server) -> None:
+def test_forwarding_that_is_not_allowed_is_told(lay: Laying, server: FarServer) -> None:
     lay.sshd.restart(AllowTcpForwarding="no", AllowStreamLocalForwarding="no")
     said = troubled(lay(server.target), "forwarding not allowed")
     assert "hpc-flows relay --stdio" in said
 
 
 def test_a_socket_that_may_not_be_allowed_is_told(lay: Laying, runtime: Path) -> None:
-    server = Server.on_unix(runtime / "far.sock")
+    server = FarServer.on_unix(runtime / "far.sock")
     lay.sshd.restart(AllowStreamLocalForwarding="no")
     # sshd says the same of a socket that is not there.
     said = troubled(lay(server.target), "no server there")
@@ -323,7 +241,7 @@ def test_a_socket_that_is_not_there_is_told(lay: Laying, runtime: Path) -> None:
     assert f"nothing answers at {runtime}/nothing.sock" in said
 
 
-def test_a_changed_host_key_is_never_accepted(lay: Laying, server: Server) -> None:
+def test_a_changed_host_key_is_never_accepted(lay: Laying, server: FarServer) -> None:
     tunnel = up(lay(server.target))
     known = lay.sshd.known_hosts.read_bytes()
     lay.sshd.change_host_key()
@@ -335,33 +253,33 @@ def test_a_changed_host_key_is_never_accepted(lay: Laying, server: Server) -> No
     up(tunnel)
 
 
-def test_a_configuration_that_checks_no_keys_is_not_followed(lay: Laying, server: Server) -> None:
+def test_a_configuration_without_key_checks_is_not_followed(lay: Laying, server: FarServer) -> None:
     lay.sshd.write_client_config(StrictHostKeyChecking="no")
     lay.sshd.change_host_key()
     lay.sshd.restart()
     troubled(lay(server.target), "host key changed")
 
 
-def test_an_unknown_host_is_not_trusted(lay: Laying, server: Server) -> None:
+def test_an_unknown_host_is_not_trusted(lay: Laying, server: FarServer) -> None:
     lay.sshd.forget()
     said = troubled(lay(server.target), "host unknown")
     assert f"hpc-flows connect {lay.sshd.host}" in said
     assert not lay.sshd.known_hosts.read_bytes()
 
 
-def test_a_key_that_is_not_let_in_asks_for_a_login(lay: Laying, server: Server) -> None:
+def test_a_key_that_is_not_let_in_asks_for_a_login(lay: Laying, server: FarServer) -> None:
     other = Sshd(lay.sshd.folder / "other")
     lay.sshd.write_client_config(IdentityFile=str(other.key))
     said = troubled(lay(server.target), "needs login")
     assert f"hpc-flows connect {lay.sshd.host}" in said
 
 
-def test_a_host_without_a_name_is_unreachable(lay: Laying, server: Server) -> None:
+def test_a_host_without_a_name_is_unreachable(lay: Laying, server: FarServer) -> None:
     lay.sshd.write_client_config(HostName="no-such-host.invalid")
     assert "VPN" in troubled(lay(server.target), "unreachable")
 
 
-def test_a_jump_host_is_gone_through(lay: Laying, server: Server) -> None:
+def test_a_jump_host_is_gone_through(lay: Laying, server: FarServer) -> None:
     with Sshd(lay.sshd.folder / "behind", host="behind.test") as behind:
         lay.sshd.write_client_config(extra=behind.client_lines(ProxyJump=lay.sshd.host))
         tunnel = up(lay(server.target, host="behind.test"))
@@ -369,13 +287,13 @@ def test_a_jump_host_is_gone_through(lay: Laying, server: Server) -> None:
         assert (lay.sshd.logins(), behind.logins()) == (1, 1)
 
 
-def test_banners_do_no_harm(lay: Laying, server: Server, runtime: Path) -> None:
+def test_banners_do_no_harm(lay: Laying, server: FarServer, runtime: Path) -> None:
     (runtime / "banner").write_text("Connection refused, Permission denied\n" * 40)
     lay.sshd.restart(Banner=str(runtime / "banner"))
     assert ask(up(lay(server.target)).path()) == b"pong 1\n"
 
 
-def test_a_site_with_few_sessions_is_enough(lay: Laying, server: Server) -> None:
+def test_a_site_with_few_sessions_is_enough(lay: Laying, server: FarServer) -> None:
     lay.sshd.restart(MaxSessions="1")
     path = up(lay(server.target)).path()
     with ThreadPoolExecutor(10) as pool:
@@ -383,7 +301,7 @@ def test_a_site_with_few_sessions_is_enough(lay: Laying, server: Server) -> None
 
 
 def test_a_person_with_forwards_in_their_configuration_is_served(
-    lay: Laying, server: Server
+    lay: Laying, server: FarServer
 ) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
@@ -393,7 +311,7 @@ def test_a_person_with_forwards_in_their_configuration_is_served(
 
 
 def test_a_long_home_and_runtime_folder_do_no_harm(
-    lay: Laying, server: Server, runtime: Path, monkeypatch: pytest.MonkeyPatch
+    lay: Laying, server: FarServer, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = runtime / ("a" * 90)
     long.mkdir(mode=0o700)
@@ -404,7 +322,7 @@ def test_a_long_home_and_runtime_folder_do_no_harm(
     assert ask(tunnel.path()) == b"pong 1\n"
 
 
-def test_closing_leaves_nothing(lay: Laying, server: Server, runtime: Path) -> None:
+def test_closing_leaves_nothing(lay: Laying, server: FarServer, runtime: Path) -> None:
     tunnel = up(lay(server.target))
     tunnel.close()
     tunnel.close()

@@ -82,6 +82,9 @@ class ParamikoLink:
         """Return why a request since `mark` was refused, if one was."""
         return self._refusal
 
+    def ready(self) -> None:
+        """Do nothing: whoever wants it asks for `path`."""
+
     def close(self) -> None:
         """Take no more connections, and end those that there are."""
         if self._closed.is_set():
