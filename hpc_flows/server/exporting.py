@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MOST_TASK_RUNS = 10_000
 #: Failed task runs, jobs and log records in the file at most.
 MOST_FAILURES, MOST_JOBS, MOST_RECORDS = 100, 200, 500
+#: Failures that are shown before more are asked for.
+_FEW = 10
 #: Characters that are kept of names, of messages, and of all records of the log together.
 NAME, MESSAGE, LOG = 160, 4_000, 200_000
 
@@ -285,7 +287,9 @@ def _lasted(begin: float | None, end: float | None) -> str:
 
 def _state(type_: str | None, name: str | None) -> Html:
     look = f"dot s-{(type_ or 'pending').lower()}"
-    return tag("span", tag("span", class_=look), name or type_ or "unknown", class_="state")
+    # OutOfMemory is read as "Out of memory".
+    words = re.sub("(?<=[a-z])[A-Z]", lambda big: f" {big[0].lower()}", name or type_ or "unknown")
+    return tag("span", tag("span", class_=look), words, class_="state")
 
 
 def _header(found: Found) -> Html:
@@ -330,7 +334,7 @@ def _counts(found: Found) -> Html:
     tasks = found.counts["tasks"]
     if not tasks:
         return tag("p", "The flow has called no task.", class_="faint")
-    heads = (("Task", ""), ("States", "wide-only"), ("Task runs", "right"))
+    heads = (("Task", ""), ("States", ""), ("Task runs", "right"))
     times = (("First start", "right wide-only"), ("Last end", "right wide-only"))
     rows = (
         (
@@ -373,6 +377,9 @@ def _failures(found: Found) -> Html:
         for task in found.failures["items"]
     ]
     bad = sum(found.run["tasks"].get(type_, 0) for type_ in ("FAILED", "CRASHED"))
+    if len(items) > _FEW:
+        rest = tag("summary", f"{len(items) - _FEW} more")
+        items = [*items[:_FEW], tag("details", rest, *items[_FEW:])]
     return joined((*items, _left_out(bad, MOST_FAILURES)))
 
 

@@ -35,33 +35,56 @@ type Cursor = string | number;
 
 interface Window {
   items: LogRecord[];
-  /** Whether there are older and newer ones than those held. */
-  older: boolean;
+  /** From where older ones go on; null: there are none. */
+  olderFrom: Cursor | null;
+  /** Whether there are newer ones than those held. */
   newer: boolean;
   dropped: number;
 }
 
-const NOTHING: Window = { items: [], older: true, newer: false, dropped: 0 };
+const NOTHING: Window = { items: [], olderFrom: null, newer: false, dropped: 0 };
 
 function cursorOf(record: LogRecord): Cursor {
   return record.cursor ?? record.id;
 }
 
-/** Join records before or behind; those at the other end leave when there are too many. */
-export function joined(window: Window, found: LogsAnswer, direction: "older" | "newer"): Window {
-  const held = new Set(window.items.map((item) => item.id));
-  const fresh = found.items.filter((item) => !held.has(item.id));
-  const isMore = found.items.length >= STEP;
-  if (direction === "older") {
-    const all = [...fresh.reverse(), ...window.items];
-    const cut = all.length > MOST;
-    const items = cut ? all.slice(0, MOST) : all;
-    return { items, older: isMore, newer: window.newer || cut, dropped: found.dropped };
-  }
-  const all = [...window.items, ...fresh];
-  const cut = all.length > MOST;
-  const items = cut ? all.slice(-MOST) : all;
-  return { items, older: window.older || cut, newer: isMore, dropped: found.dropped };
+/** By time, and what is of one time by its number. */
+function compare(a: LogRecord, b: LogRecord): number {
+  const [left, right] = [String(a.id), String(b.id)];
+  return a.t - b.t || left.length - right.length || (left < right ? -1 : Number(left > right));
+}
+
+/** All of both in their order, each once; records of other nodes may come late and belong between. */
+function merged(held: readonly LogRecord[], found: readonly LogRecord[]): LogRecord[] {
+  const known = new Set(held.map((item) => item.id));
+  return [...held, ...found.filter((item) => !known.has(item.id))].sort(compare);
+}
+
+/** Put older records before; the newest leave when there are too many. */
+export function withOlder(window: Window, found: LogsAnswer): Window {
+  const all = merged(window.items, found.items);
+  return {
+    items: all.slice(0, MOST),
+    olderFrom: found.next,
+    newer: window.newer || all.length > MOST,
+    dropped: found.dropped,
+  };
+}
+
+/** Put newer records behind; the oldest leave when there are too many. */
+export function withNewer(window: Window, found: LogsAnswer): Window {
+  const all = merged(window.items, found.items);
+  const items = all.slice(-MOST);
+  const olderFrom = all.length > MOST ? cursorOf(items[0]!) : window.olderFrom;
+  return { items, olderFrom, newer: found.next !== null, dropped: found.dropped };
+}
+
+/** Join the newest page; where it does not reach what is held, it takes its place. */
+export function withNewest(window: Window, found: LogsAnswer): Window {
+  const known = new Set(window.items.map((item) => item.id));
+  const touches = found.next === null || found.items.some((item) => known.has(item.id));
+  if (touches && window.items.length > 0) return { ...withNewer(window, found), newer: false };
+  return { items: [...found.items].sort(compare), olderFrom: found.next, newer: false, dropped: found.dropped };
 }
 
 export function LogView(props: Props) {
@@ -73,7 +96,7 @@ export function LogView(props: Props) {
   const onScroll = (): void => {
     const node = box.current!;
     const below = node.scrollHeight - node.scrollTop - node.clientHeight;
-    if (node.scrollTop < NEAR && log.window.older) void log.more("older");
+    if (node.scrollTop < NEAR && log.window.olderFrom !== null) void log.more("older");
     if (below < NEAR && log.window.newer) void log.more("newer");
     if (props.follow && below > 60) props.onFollow(false);
     else if (!props.follow && below < 4 && !log.window.newer) props.onFollow(true);
@@ -93,8 +116,13 @@ export function LogView(props: Props) {
         aria-label="Log records"
         onScroll={onScroll}
       >
-        {items.length === 0 && <p class="empty">No record is like that.</p>}
-        {!log.window.older && items.length > 0 && <p class="log-edge">the beginning</p>}
+        {items.length === 0 && <p class="empty">No record is like that{log.window.olderFrom === null ? "" : " among the newest"}.</p>}
+        {items.length > 0 && log.window.olderFrom === null && <p class="log-edge">the beginning</p>}
+        {log.window.olderFrom !== null && (
+          <p class="log-edge">
+            <button type="button" class="link" onClick={() => void log.more("older")}>Look further back</button>
+          </p>
+        )}
         {items.map((record) => (
           <Line
             key={record.id}
@@ -126,7 +154,7 @@ const Line = memo(function Line({ record, search, name }: LineProps) {
   return (
     <div class={`log-line l-${level.toLowerCase()}${isOutput ? " output" : ""}`}>
       <time dateTime={time.toISOString()} title={time.toLocaleString()}>{clockOf(time)}</time>
-      <span class="level">{isOutput ? "output" : level.toLowerCase()}</span>
+      <span class="log-level">{isOutput ? "output" : level.toLowerCase()}</span>
       {name !== null &&
         (record.task_run === null ? (
           <span class="who">{name}</span>
@@ -166,73 +194,83 @@ export function Text({ text, search }: { text: string; search: string }) {
   );
 }
 
+type Direction = "newest" | "older" | "newer";
+
+const JOIN = { newest: withNewest, older: withOlder, newer: withNewer };
+
+function ask(query: Query, held: Window, direction: Direction): Query {
+  const last = held.items.at(-1);
+  if (direction === "newer" && last) return { ...query, order: "asc", after: cursorOf(last), limit: STEP };
+  const before = direction === "older" ? held.olderFrom : null;
+  return { ...query, order: "desc", before, limit: STEP };
+}
+
 /** Load the newest records, more at either end, and the newer ones as the run goes on. */
 function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | null }) {
   const [window, setWindow] = useState<Window>(NOTHING);
   const [loaded, setLoaded] = useState(false);
   const [error, setError] = useState<string | null>(null);
-  const now = useRef({ window, busy: false, query, stop: new AbortController() });
+  const now = useRef({ window, query, follow, busy: false, again: false, stop: new AbortController() });
   const before = useRef<{ height: number; top: number } | null>(null);
-  now.current.window = window;
-  now.current.query = query;
+  Object.assign(now.current, { window, query, follow });
   const key = JSON.stringify(query);
 
-  const more = async (direction: "older" | "newer"): Promise<void> => {
+  const more = async (direction: Direction): Promise<void> => {
     const state = now.current;
-    if (state.busy) return;
+    if (state.busy) {
+      state.again ||= direction === "newest";
+      return;
+    }
     state.busy = true;
-    const stop = state.stop;
+    const { stop } = state;
     try {
       const found = await get<LogsAnswer>("logs", ask(state.query, state.window, direction), stop.signal);
       if (stop.signal.aborted) return;
       const node = box.current;
       before.current = node && direction === "older" ? { height: node.scrollHeight, top: node.scrollTop } : null;
-      setWindow((held) => joined(held, found, direction));
+      setWindow((held) => JOIN[direction](held, found));
       setError(null);
       setLoaded(true);
     } catch (failure) {
       if (!stop.signal.aborted) setError(asSentence(failure));
-    } finally {
-      if (stop === now.current.stop) state.busy = false;
+    }
+    if (stop !== state.stop) return;
+    state.busy = false;
+    if (state.again) {
+      state.again = false;
+      void more("newest");
     }
   };
 
   useEffect(() => {
     const state = now.current;
-    state.stop = new AbortController();
-    state.busy = false;
-    state.window = NOTHING;
+    Object.assign(state, { stop: new AbortController(), busy: false, again: false });
     setWindow(NOTHING);
     setLoaded(false);
-    void more("older");
-    return () => now.current.stop.abort();
+    void more("newest");
+    return () => state.stop.abort();
   }, [key]);
 
+  // Who reads further up is not disturbed: newer ones are noted and come when the end is reached.
   useEffect(() => onNews(run, () => {
-    if (now.current.window.items.length === 0) void more("older");
-    else if (!now.current.window.newer || follow) void more("newer");
-  }), [run, key, follow]);
+    if (now.current.follow) void more("newest");
+    else setWindow((held) => ({ ...held, newer: true }));
+  }), [run, key]);
 
   useLayoutEffect(() => {
     const node = box.current;
     if (node === null) return;
-    if (before.current !== null && !follow) {
-      node.scrollTop = before.current.top + node.scrollHeight - before.current.height;
-    }
+    const was = before.current;
     before.current = null;
     if (follow) node.scrollTop = node.scrollHeight;
-    if (follow && window.newer) void more("newer");
+    else if (was !== null) node.scrollTop = was.top + node.scrollHeight - was.height;
   }, [window, follow, loaded]);
 
-  return { window, loaded, error, more };
-}
+  useEffect(() => {
+    if (follow && loaded && now.current.window.newer) void more("newest");
+  }, [follow]);
 
-function ask(query: Query, held: Window, direction: "older" | "newer"): Query {
-  const edge = direction === "older" ? held.items[0] : held.items.at(-1);
-  const from = edge === undefined ? null : cursorOf(edge);
-  return direction === "older"
-    ? { ...query, order: "desc", before: from, limit: STEP }
-    : { ...query, order: "asc", after: from, limit: STEP };
+  return { window, loaded, error, more };
 }
 
 function onNews(run: string, act: () => void): () => void {

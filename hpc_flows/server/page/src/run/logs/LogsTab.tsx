@@ -129,12 +129,11 @@ async function fetchAll(filter: Query, stop: AbortSignal, tell: (n: number) => v
     const found: LogsAnswer = await get<LogsAnswer>("logs", query, stop);
     for (const record of found.items) {
       const when = new Date(record.t * 1000).toISOString();
-      const who = record.task_run ?? "-";
+      const who = record.task_run_name || record.task_run || "-";
       lines.push(`${when} ${levelName(record.level).padEnd(8)} ${who} ${stripped(record.message)}\n`);
     }
-    const last = found.items.at(-1);
     tell(lines.length);
-    if (last === undefined || found.items.length < PAGE || lines.length >= MOST_SAVED) return lines;
-    after = last.cursor ?? last.id;
+    if (found.next === null || lines.length >= MOST_SAVED) return lines;
+    after = found.next;
   }
 }

@@ -46,7 +46,7 @@ export function TableTab({ run }: { run: FlowRun }) {
   };
   return (
     <>
-      <Filters run={run} total={list.total} />
+      <Filters run={run} total={list.total} isCounted={list.isCounted} />
       {list.error !== null && <Notice tone="error">{list.error}</Notice>}
       {list.total === 0 ? (
         <Empty title="No task run is like that">
@@ -72,7 +72,7 @@ export function TableTab({ run }: { run: FlowRun }) {
   );
 }
 
-function Filters({ run, total }: { run: FlowRun; total: number | null }) {
+function Filters({ run, total, isCounted }: { run: FlowRun; total: number | null; isCounted: boolean }) {
   const query = route.value.query;
   const counts = useLoad<CountsAnswer>(`flow-runs/${run.id}/counts`, {}, { run: run.run, pace: 2000 });
   const tasks = counts.data?.tasks ?? [];
@@ -102,7 +102,7 @@ function Filters({ run, total }: { run: FlowRun; total: number | null }) {
       </select>
       <Search />
       <span class="grow" />
-      <span class="faint" role="status">{total === null ? "…" : counted(total, "task run")}</span>
+      <span class="faint" role="status">{total === null ? "…" : `${isCounted ? "" : "more than "}${counted(isCounted ? total : total - 1, "task run")}`}</span>
     </div>
   );
 }

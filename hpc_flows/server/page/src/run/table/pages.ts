@@ -23,6 +23,8 @@ interface Kept<T> {
 /** Fetches pages as they come into sight; one request at a time. */
 class Pages<T> {
   total: number | null = null;
+  /** Whether the server has counted, or there are at least so many. */
+  isCounted = true;
   error: string | null = null;
   private readonly kept = new Map<number, Kept<T>>();
   private sight: [number, number] = [0, 0];
@@ -96,6 +98,7 @@ class Pages<T> {
     this.turn += 1;
     this.kept.set(page, { items: answer.items, stale: false, used: this.turn });
     const known = page * SIZE + answer.items.length;
+    this.isCounted = answer.total !== null || answer.next === null;
     this.total = answer.total ?? Math.max(this.total ?? 0, known + (answer.next === null ? 0 : 1));
     if (this.kept.size <= KEPT) return;
     const oldest = [...this.kept].sort((a, b) => a[1].used - b[1].used)[0]!;
@@ -105,6 +108,7 @@ class Pages<T> {
 
 export interface Listed<T> {
   total: number | null;
+  isCounted: boolean;
   error: string | null;
   item: (index: number) => T | undefined;
   see: (first: number, last: number) => void;
@@ -133,6 +137,9 @@ export function usePages<T>(path: string, query: Query, run: string): Listed<T> 
     () => ({
       get total() {
         return pages.total;
+      },
+      get isCounted() {
+        return pages.isCounted;
       },
       get error() {
         return pages.error;
