@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 #: How a column takes what comes for it: `{new}` is the new value, `{old}` the one that is there.
 REPLACE = "{new}"
 ADD = "{old} + {new}"
-LEAST = "CASE WHEN {new} IS NULL OR {old} <= {new} THEN {old} ELSE {new} END"
+LEAST = "CASE WHEN {new} IS NULL OR {old} <= {new} THEN {old} ELSE {new} END"  # {old} may be NULL
 GREATEST = "CASE WHEN {new} IS NULL OR {old} >= {new} THEN {old} ELSE {new} END"
 
 

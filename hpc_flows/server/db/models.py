@@ -218,6 +218,7 @@ task_spans = Table(
     _key_of_run(),
     Column("flow_run", Text, primary_key=True),
     Column("task", Text, primary_key=True),
+    Column("first_made", Double),
     Column("first_started", Double),
     Column("last_ended", Double),
 )
@@ -234,15 +235,14 @@ edges = Table(
     Column("n", BigInteger, nullable=False),
 )
 
-#: Edges from task runs of which nothing but their id was heard.
-open_edges = Table(
-    "open_edges",
+#: Which task runs (`pk`) take the result of which (`upstream`, an id).
+links = Table(
+    "links",
     metadata,
     _key_of_run(),
     Column("upstream", Text, primary_key=True),
-    Column("target_flow", Text, primary_key=True),
-    Column("target", Text, primary_key=True),
-    Column("n", BigInteger, nullable=False),
+    Column("pk", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 #: `taken` is JSON: by kind of event, the order (wall, writer, seq) of the one that counts.
@@ -312,6 +312,7 @@ run_clusters = Table(
     metadata,
     _key_of_run(),
     Column("cluster", Text, primary_key=True),
+    Column("scheduler", Text, nullable=False, default=""),
     Index(None, "cluster"),
 )
 
@@ -320,14 +321,14 @@ logs = Table(
     metadata,
     _key(),
     _of_run(),
-    Column("t", Double, nullable=False),
+    Column("wall", Double, nullable=False),
     Column("level", Integer, nullable=False),
     Column("logger", Text, nullable=False, default=""),
     Column("message", Text, nullable=False),
     Column("task_run", Text),
     Column("flow_run", Text),
-    Index(None, "run_pk", "t", "pk"),
-    Index(None, "task_run", "t", "pk"),
+    Index(None, "run_pk", "wall", "pk"),
+    Index(None, "task_run", "wall", "pk"),
 )
 
 #: Users' own events; `body` is JSON: resource, related, payload, follows, tags.

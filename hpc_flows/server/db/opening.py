@@ -252,6 +252,7 @@ def _sqlite(url: URL) -> Any:
         pool_size=8,
         max_overflow=56,
         pool_timeout=PATIENCE,
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -283,6 +284,7 @@ def _postgresql(url: URL) -> Any:
         pool_size=8,
         max_overflow=24,
         pool_timeout=PATIENCE,
+        hide_parameters=True,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 15, "application_name": "hpc-flows server"},
     )

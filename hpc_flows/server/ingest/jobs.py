@@ -258,8 +258,13 @@ def _write(batch: Batch, known: list[Job]) -> None:
     taking = tuple((name, REPLACE) for name in _PARTS[1:])
     upsert_rows(connection, job_parts, _PARTS, [job.parts() for job in intended], taking=taking)
     _write_statuses(batch, known)
-    clusters = {(batch.run_pk, short(job.view.cluster)) for job in intended if job.view.cluster}
-    upsert_rows(connection, run_clusters, ("run_pk", "cluster"), sorted(clusters))
+    clusters = {
+        short(job.view.cluster): (short(job.view.scheduler),)
+        for job in intended
+        if job.view.cluster
+    }
+    rows = [(batch.run_pk, name, *scheduler) for name, scheduler in sorted(clusters.items())]
+    upsert_rows(connection, run_clusters, ("run_pk", "cluster", "scheduler"), rows)
 
 
 def _write_statuses(batch: Batch, known: list[Job]) -> None:

@@ -38,7 +38,7 @@ _NEWEST = ("type", "key", "description", "updated", "data", "size")
 
 def take_logs(batch: Batch, told: list[Event]) -> None:
     """Take log records."""
-    names = ("pk", "run_pk", "t", "level", "logger", "message", "task_run", "flow_run")
+    names = ("pk", "run_pk", "wall", "level", "logger", "message", "task_run", "flow_run")
     insert_rows(batch.connection, logs, names, [_log(batch, event) for event in told])
 
 

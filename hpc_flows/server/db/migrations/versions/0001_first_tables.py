@@ -311,6 +311,7 @@ Table(
     _key_of_run(),
     Column("flow_run", Text, primary_key=True),
     Column("task", Text, primary_key=True),
+    Column("first_made", Double),
     Column("first_started", Double),
     Column("last_ended", Double),
 )
@@ -327,13 +328,12 @@ Table(
 )
 
 Table(
-    "open_edges",
+    "links",
     metadata,
     _key_of_run(),
     Column("upstream", Text, primary_key=True),
-    Column("target_flow", Text, primary_key=True),
-    Column("target", Text, primary_key=True),
-    Column("n", BigInteger, nullable=False),
+    Column("pk", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 Table(
@@ -400,6 +400,7 @@ Table(
     metadata,
     _key_of_run(),
     Column("cluster", Text, primary_key=True),
+    Column("scheduler", Text, nullable=False, default=""),
     Index(None, "cluster"),
 )
 
@@ -408,14 +409,14 @@ Table(
     metadata,
     _key(),
     _of_run(),
-    Column("t", Double, nullable=False),
+    Column("wall", Double, nullable=False),
     Column("level", Integer, nullable=False),
     Column("logger", Text, nullable=False, default=""),
     Column("message", Text, nullable=False),
     Column("task_run", Text),
     Column("flow_run", Text),
-    Index(None, "run_pk", "t", "pk"),
-    Index(None, "task_run", "t", "pk"),
+    Index(None, "run_pk", "wall", "pk"),
+    Index(None, "task_run", "wall", "pk"),
 )
 
 Table(
