@@ -31,6 +31,7 @@ _COMMANDS = {
         ("concurrency-limit", "See and change how many task runs with a tag may run at once."),
         ("server", "Start and stop a server, on which all runs are seen in one place."),
         ("token", "Make, list and revoke access tokens."),
+        ("connect", "Log in to a login node once, for commands and tunnels."),
         ("profile", "Keep sets of settings under names, and choose one."),
         ("config", "See and change settings."),
         ("completion", "Print the shell's completion script."),
