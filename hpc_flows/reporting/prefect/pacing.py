@@ -49,10 +49,18 @@ class Pace:
         self.available()
         # A debt is waited for afterwards, so that more than a burst can go at all.
         missing = min(count, self._burst) - self._level
-        if missing > 0 and self._stopped.wait(missing / self._rate):
-            raise SinkTrouble("The report to the Prefect server was stopped.")
+        self.pause(missing / self._rate)
         self.available()
         self._level -= count
+
+    def pause(self, seconds: float) -> None:
+        """Wait, if there is anything to wait for.
+
+        Raises:
+            SinkTrouble: it was stopped meanwhile.
+        """
+        if seconds > 0 and self._stopped.wait(seconds):
+            raise SinkTrouble("The report to the Prefect server was stopped.")
 
     def stop(self) -> None:
         """Let nobody wait any more."""

@@ -226,7 +226,8 @@ def artifact_update(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def words_of_reason(reason: str) -> str:
     """Return a pending reason for people, with the scheduler's own word."""
-    return outlook(reason).words
+    words = outlook(reason).words
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _event(
@@ -285,7 +286,7 @@ def _related(flow: FlowRecord) -> list[dict[str, str]]:
 
 def _state(change: Change, details: dict[str, Any]) -> dict[str, Any]:
     reason = change.data.get("reason")
-    message = f"{words_of_reason(reason)}." if reason else change.data.get("message")
+    message = words_of_reason(str(reason)) if reason else change.data.get("message")
     return {
         "type": change.type,
         "name": clean(change.name),

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 #: Things of a request at most.
 _EVENTS_AT_ONCE, _LOGS_AT_ONCE = 100, 200
 
+#: Seconds between two batches of a run: what comes meanwhile goes in fewer requests, and of states
+#: that follow each other so fast only the newest matters to people.
+_GAP = 0.5
+
 #: Seconds between two events that tell how far a group is.
 _GROUP_PAUSE = 2.0
 
@@ -66,6 +70,7 @@ class RunReport:
         self._flow_runs = FlowRuns(self._memory, server, marks, self._send_events)
         self._replays = Replays(server, self._memory)
         self._recalled = False
+        self._ended = float("-inf")
 
     def send(self, batch: Batch) -> Receipt:
         """Tell the server of a batch.
@@ -73,6 +78,13 @@ class RunReport:
         Raises:
             SinkTrouble, SinkRefusal, BatchRefused, RunGone: as `hpc_flows.reporting.sink` says.
         """
+        self._pace.pause(self._ended + _GAP - monotonic())
+        try:
+            return self._send(batch)
+        finally:
+            self._ended = monotonic()
+
+    def _send(self, batch: Batch) -> Receipt:
         events = [event for event in batch.events() if event.run == self._about.id]
         fresh = [e for e in events if e.kind in _KINDS and not self._marks.has(e)]
         if not self._recalled:
@@ -81,9 +93,8 @@ class RunReport:
         try:
             refused += self._carry_out(plan)
         except BaseException:
-            unsent = {event for event in fresh if not self._marks.has(event)}
-            sent = {e for e in (*plan.logs, *plan.artifacts) if self._marks.has(e)}
-            self._planner.restore(plan, unsent | sent)
+            # These come again with the batch; what waited from earlier ones does not.
+            self._planner.restore(plan, set(fresh))
             raise
         self._marks.sent(events)
         return Receipt(repeated=len(events) - len(fresh), refused=refused)
@@ -194,8 +205,9 @@ class RunReport:
         group.dirty, group.sent = False, monotonic()
 
     def _tell_logs(self, logs: list[Event]) -> int:
+        """Send log records, and take each out of the list once the server has it."""
         refused = 0
-        for chunk in _by_size(logs):
+        for chunk in list(_by_size(logs)):
             bodies = []
             for event in chunk:
                 flow = self._planner.home(event.data)
@@ -208,9 +220,11 @@ class RunReport:
             except Rejected:
                 refused += len(chunk)
             self._marks.sent(chunk)
+            del logs[: len(chunk)]
         return refused
 
     def _tell_artifacts(self, events: list[Event]) -> int:
+        """Send artifacts, and empty the list."""
         refused = 0
         # Of an artifact that was changed several times meanwhile, only the newest data count.
         newest = {str(event.data.get("id")): event for event in events}
@@ -220,6 +234,7 @@ class RunReport:
             except (Rejected, KeyError, TypeError):
                 refused += 1
         self._marks.sent(events)
+        events.clear()
         return refused
 
     def _tell_artifact(self, event: Event) -> None:
