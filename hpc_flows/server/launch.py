@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from hpc_flows.settings.addresses import without_password
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from hpc_flows.server.db import Database
@@ -183,10 +184,34 @@ def _serve(
                 database=said.database,
             )
         )
+        _LOG.info("Serving at %s from %s, process %s.", said.url, said.database, said.pid)
         # The socket listens already: who connects now waits until uvicorn accepts.
-        server.run(sockets=[sock])
+        with _ended_by_signals():
+            server.run(sockets=[sock])
+        _LOG.info("Ended.")
     finally:
         announcing.withdraw(plan.home, said)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Keep signals from ending the process before it has put its things away.
+
+    Uvicorn hears them, ends in its own time, and then raises them once more.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _heard(number: int, _: FrameType | None) -> None:
+    _LOG.info("Signal %s was heard.", number)
 
 
 def _options(plan: Plan, address: listening.Address, url: str) -> Options:
