@@ -254,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def server_sink(fake: FakeServer, *, timeout: float = 5.0) -> ServerSink:
-    return ServerSink(Client(fake.url, fake.token, timeout=timeout), "the fake server")
+    return ServerSink(lambda: Client(fake.url, fake.token, timeout=timeout), "the fake server")
 
 
 class Journal:

@@ -15,7 +15,7 @@ from hpc_flows.client.errors import (
     ServerRefusal,
     ServerUnreachable,
 )
-from hpc_flows.client.finding import find_server, open_client
+from hpc_flows.client.finding import open_client
 from hpc_flows.client.requests import Client, Response
 
 __all__ = [
@@ -28,6 +28,5 @@ __all__ = [
     "ServerBusy",
     "ServerRefusal",
     "ServerUnreachable",
-    "find_server",
     "open_client",
 ]

@@ -143,5 +143,9 @@ class _SinkThread(Thread):
 
 def begin(root: RootRun) -> Reporting | None:
     """Start to report a run; None when nothing is configured after all."""
-    sinks = configured(root.settings)
+    try:
+        sinks = configured(root.settings)
+    except HpcFlowsError as error:
+        sys.stderr.write(f"This run is not reported: {error}\n")
+        return None
     return Reporting(root, sinks) if sinks else None

@@ -83,7 +83,7 @@ class RunFeed:
         self._stumbles = 0
         self._turn = self._rewinds = 0
         self._stuck: dict[str, int] = {}  # sizes at which a writer had no whole line to give
-        self._changed = False
+        self._changed = self._unfinished = False
         self._saved_at = self._save_cost = 0.0
         self._parked_at = time.monotonic()
 
@@ -98,6 +98,9 @@ class RunFeed:
             return False
         try:
             more = self._send_some()
+            if not more and self._unfinished:
+                self._sink.finish(self.about)
+                self._unfinished = False
         except RunGone:
             self.cursor.gone = True
             self.cursor.due.clear()
@@ -262,6 +265,7 @@ class RunFeed:
         self.epoch = receipt.epoch or self.epoch
         self.cursor.refused += receipt.refused
         self.sent += len(batch.lines) - receipt.refused
+        self._unfinished = True
         self._changed = True
         if receipt.held is None:
             return

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.settings.endpoint import find_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hpc_flows.reporting.sink import Sink
     from hpc_flows.settings import Settings
-
-#: Values of the setting `report`, beside `ssh://…`.
-AUTO, OFF, BY_RELAY = "auto", "off", "relay"
 
 
 class Configured(NamedTuple):
@@ -29,55 +27,41 @@ class Configured(NamedTuple):
 
 
 def configured(settings: Settings) -> list[Configured]:
-    """Return the sinks that the settings name."""
+    """Return the sinks that the settings name.
+
+    Raises:
+        SettingsError: the files of the server on this machine are wrong, or open to others.
+    """
     return [Configured(name, make) for name, make in _found(settings)]
 
 
-def driver_reports(settings: Settings) -> bool:
-    """Tell whether a flow's own process is to report."""
-    return settings.report not in (OFF, BY_RELAY)
-
-
 def _found(settings: Settings) -> Iterator[tuple[str, Callable[[], Sink]]]:
-    through = settings.report.startswith("ssh://")
-    if settings.api_url or through:
-        yield (settings.api_url or settings.report), lambda: _server(settings)
-    elif _runs_here(settings):
-        yield "the server on this machine", lambda: _local(settings)
+    if settings.report.startswith("ssh://"):
+        yield settings.report, lambda: _tunnelled(settings)
+    else:
+        endpoint = find_endpoint(settings)
+        if endpoint is not None:
+            yield endpoint.url, lambda: _server(settings, endpoint.url)
     if settings.prefect_api_url:
         yield settings.prefect_api_url, lambda: _prefect(settings)
     if settings.report_file:
         yield settings.report_file, lambda: _file(settings.report_file or "")
 
 
-def _runs_here(settings: Settings) -> bool:
-    from hpc_flows.client.finding import local_server  # noqa: PLC0415 - loads http.client
-
-    return local_server(settings.home) is not None
-
-
-def _server(settings: Settings) -> Sink:
-    from hpc_flows.client.requests import Client  # noqa: PLC0415 - 30 ms with http.client
+def _server(settings: Settings, name: str) -> Sink:
+    from hpc_flows.client.finding import open_client  # noqa: PLC0415 - 30 ms with http.client
     from hpc_flows.reporting.server_sink import ServerSink  # noqa: PLC0415 - as above
 
-    if not settings.report.startswith("ssh://"):
-        url = settings.api_url or ""
-        return ServerSink(Client(url, settings.api_key), url)
+    return ServerSink(lambda: open_client(settings, patience=0.0), name)
+
+
+def _tunnelled(settings: Settings) -> Sink:
+    from hpc_flows.client.requests import Client  # noqa: PLC0415 - as above
+    from hpc_flows.reporting.server_sink import ServerSink  # noqa: PLC0415 - as above
     from hpc_flows.reporting.ways import Way  # noqa: PLC0415 - few have tunnels
 
     way = Way(settings)
-    return ServerSink(Client(way.url, way.token, via=way.path), settings.report, way)
-
-
-def _local(settings: Settings) -> Sink:
-    from hpc_flows.client.finding import local_server  # noqa: PLC0415 - as above
-    from hpc_flows.client.requests import Client  # noqa: PLC0415 - as above
-    from hpc_flows.reporting.server_sink import ServerSink  # noqa: PLC0415 - as above
-
-    found = local_server(settings.home)
-    if found is None:
-        raise HpcFlowsError("The server on this machine has ended.")
-    return ServerSink(Client(found.url, found.token), found.url)
+    return ServerSink(lambda: Client(way.url, way.token, via=way.path), settings.report, way)
 
 
 def _prefect(settings: Settings) -> Sink:

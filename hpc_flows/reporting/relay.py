@@ -171,6 +171,9 @@ class Relay:
     def _connected(self) -> Roster:
         if self._opened and self.roster is not None:
             return self.roster
+        if not self.sink.state_folder:
+            place = self.sink.store or _UNSAFE.sub("_", self.sink.name)[-60:]
+            self.sink.state_folder = os.path.join(self._home, "relay", place, "state")
         epoch = self.sink.open()
         if self.roster is None or self.roster.place != self.sink.store:
             if self.roster is not None:

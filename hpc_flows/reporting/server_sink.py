@@ -40,7 +40,7 @@ from hpc_flows.reporting.sink import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hpc_flows.client.requests import Client, Response
     from hpc_flows.reporting.ways import Way
@@ -62,20 +62,25 @@ class ServerSink(Sink):
     """A server that is asked through a client.
 
     Args:
-        client: asks it; without patience of its own, as the relay has that.
+        find: returns a client of it, anew each time the sink is opened, since a server may have
+            moved; without patience of its own, as the relay has that.
+        name: of the server, for people.
         way: how it is reached, if through a tunnel.
     """
 
     takes_attachments = True
     takes_pulses = True
 
-    def __init__(self, client: Client, name: str, way: Way | None = None) -> None:
+    def __init__(self, find: Callable[[], Client], name: str, way: Way | None = None) -> None:
         self.name = name
-        self._client, self._way = client, way
+        self._find, self._way = find, way
+        self._client = find()
 
     def open(self) -> str:
         """Greet the server; see `Sink`."""
         try:
+            self._client.close()
+            self._client = self._find()
             found = self._client.identity(fresh=True)
         except (ClientError, TransportError) as error:
             raise self._translated(error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpc_flows.client.requests import Client
-from hpc_flows.transports.ssh_destination import parse_report, target_of
+from hpc_flows.transports.ssh_destination import SshOptions, parse_report, target_of
 from hpc_flows.transports.tunnel import open_tunnel
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ class Way:
             self.url = f"unix://{target.path}" if target.path else f"http://{target}"
         self.token = settings.api_key
         self._tunnel: Tunnel = open_tunnel(
-            destination, target, client=settings.ssh_client, probe=self.probe
+            destination,
+            target,
+            client=settings.ssh_client,
+            probe=self.probe,
+            options=SshOptions(config=settings.ssh_config),
         )
 
     def path(self) -> str:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from relay_doubles import Failure, FakeServer, Journal, server_sink
 
+from hpc_flows.client.requests import Client
 from hpc_flows.journal.event import MAX_LINE, seal
 from hpc_flows.reporting import cursors, tailing
 from hpc_flows.reporting.relay import Relay
+from hpc_flows.reporting.server_sink import ServerSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -481,7 +483,8 @@ from relay_doubles import TOKEN
 from hpc_flows.client.requests import Client
 from hpc_flows.reporting.relay import Relay
 from hpc_flows.reporting.server_sink import ServerSink
-relay = Relay(ServerSink(Client({url!r}, TOKEN, timeout=5.0), "fake"), {home!r}, "login")
+sink = ServerSink(lambda: Client({url!r}, TOKEN, timeout=5.0), "fake")
+relay = Relay(sink, {home!r}, "login")
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end and not (relay.is_done() and relay.roster.sent()):
     time.sleep(min(relay.turn(), 0.02))
@@ -550,10 +553,7 @@ def test_a_stranger_on_the_port_gets_neither_token_nor_events(
 ) -> None:
     journal.write(10)
     stranger = FakeServer(token="hpcf_0123456789ab_" + "x" * 43).start()
-    sink = server_sink(stranger)
-    sink.__init__(  # type: ignore[misc]
-        type(sink._client)(stranger.url, fake.token, timeout=2.0), "stranger"
-    )
+    sink = ServerSink(lambda: Client(stranger.url, fake.token, timeout=2.0), "stranger")
     relay = Relay(sink, str(home), "login")
     relay.turn()
     assert "the key was not sent" in relay.trouble

@@ -1,0 +1,175 @@
+"""Runs as files that are carried where no network goes: written by `export`, read by `import`.
+
+The file is what a relay would have sent, in frames, packed by gzip: the run, its lines, its
+attachments, and an end by which a file that was cut is known.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from hpc_flows.exceptions import JournalError
+from hpc_flows.journal.folder import check_name
+from hpc_flows.journal.index import find_run
+from hpc_flows.reporting.cursors import Cursor
+from hpc_flows.reporting.feed import RunFeed
+from hpc_flows.reporting.frames import (
+    FrameError,
+    attachment_of,
+    batch_of,
+    read_frame,
+    run_of,
+    run_to_head,
+    spans_of,
+    write_frame,
+)
+from hpc_flows.reporting.sink import Attachment, Batch, Receipt, RunAbout, Sink
+from hpc_flows.reporting.watching import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpc_flows.reporting.frames import Frame
+
+#: Version of the file's form.
+_VERSION = 1
+
+
+class Carried(NamedTuple):
+    """What was carried.
+
+    Attributes:
+        run: id of the run.
+        lines: how many events.
+        attachments: how many files.
+        refused: lines and files that were not taken.
+    """
+
+    run: str
+    lines: int
+    attachments: int
+    refused: int = 0
+
+
+class _FileSink(Sink):
+    """Writes what it gets into a file."""
+
+    takes_attachments = True
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.lines = self.attachments = 0
+
+    def open(self) -> str:
+        return ""
+
+    def register(self, run: RunAbout) -> str:
+        write_frame(self._stream, {"call": "register", "v": _VERSION, "run": run_to_head(run)})
+        return ""
+
+    def send(self, batch: Batch) -> Receipt:
+        head = {"call": "send", "run": run_to_head(batch.run), "spans": spans_of(batch.lines)}
+        write_frame(self._stream, head, batch.body)
+        self.lines += len(batch.lines)
+        return Receipt()
+
+    def attach(self, run: RunAbout, attachment: Attachment) -> None:
+        head = {"call": "attach", "kind": attachment.kind, "key": attachment.key}
+        write_frame(self._stream, {**head, "run": run_to_head(run)}, attachment.content)
+        self.attachments += 1
+
+
+class _NoCursors:
+    """A store that begins anew each time, and keeps nothing."""
+
+    def load(self, run: str) -> Cursor:
+        return Cursor(run)
+
+    def save(self, cursor: Cursor) -> None:
+        del cursor
+
+    def runs(self) -> list[str]:
+        return []
+
+    def forget(self, run: str) -> None:
+        del run
+
+
+def export_run(home: str, wanted: str, stream: IO[bytes]) -> Carried:
+    """Write a run, as it is now, into a file.
+
+    Args:
+        home: the setting `home`.
+        wanted: an id, the beginning of one, a name, or `latest`.
+        stream: the file, open for bytes.
+
+    Raises:
+        UnknownRun: there is none.
+        OSError: the file cannot be written.
+    """
+    folder = find_run(home, wanted)
+    about = Watched(os.path.basename(folder), folder, 0.0).about()
+    with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) as packed:
+        sink = _FileSink(packed)  # type: ignore[arg-type]  # a file of bytes in all that is used
+        feed = RunFeed(about, sink, _NoCursors())
+        while True:
+            more = feed.step()
+            feed.finish()
+            if not more and not feed.cursor.due:
+                break
+        if not feed.cursor.registered:
+            sink.register(about)
+        write_frame(packed, {"call": "end", "lines": sink.lines})  # type: ignore[arg-type]  # as above
+    return Carried(about.id, sink.lines, sink.attachments, feed.cursor.damaged)
+
+
+def import_run(stream: IO[bytes], sink: Sink) -> Carried:
+    """Bring a run from a file of `export_run` to a sink; a second time changes nothing.
+
+    Raises:
+        FrameError: the file is none of ours, or was cut; what was read before that is kept.
+        SinkTrouble, SinkRefusal, RunGone, RunRefused: the sink's.
+    """
+    run, lines, attachments, refused = "", 0, 0, 0
+    for frame in _frames(stream):
+        call = frame.head.get("call")
+        if call == "end":
+            if frame.head.get("lines") != lines:
+                raise FrameError(f"The file should hold {frame.head.get('lines')} events.")
+            return Carried(run, lines, attachments, refused)
+        about = _checked(run_of(frame.head))
+        run = about.id
+        if call == "register":
+            sink.register(about)
+        elif call == "send":
+            batch = batch_of(frame)
+            refused += sink.send(batch).refused
+            lines += len(batch.lines)
+        elif call == "attach":
+            sink.attach(about, attachment_of(frame))
+            attachments += 1
+    raise FrameError("The file was cut: its end is missing. Export the run again.")
+
+
+def _checked(about: RunAbout) -> RunAbout:
+    try:
+        check_name(about.id)
+    except JournalError as error:
+        raise FrameError(str(error)) from error
+    return about
+
+
+def _frames(stream: IO[bytes]) -> Iterator[Frame]:
+    try:
+        with gzip.GzipFile(fileobj=stream, mode="rb") as packed:
+            first = True
+            while (frame := read_frame(packed)) is not None:  # type: ignore[arg-type]  # as above
+                if first and frame.head.get("v") != _VERSION:
+                    raise FrameError("The file is of another version of hpc_flows.")
+                first = False
+                yield frame
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FrameError(f"This is no whole file of an exported run: {error}") from error
