@@ -92,6 +92,8 @@ class World:
         rng = random.Random(4)
         self.runs = [make_run(number, self.now, rng) for number in range(runs)]
         self.page = PAGE
+        #: The path before ours, as a proxy has it.
+        self.prefix = ""
         self.codes = {"one-time-code"}
         self.sessions: set[str] = set()
         self.scopes = ["admin", "control", "read", "report"]
@@ -149,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer("DELETE")
 
     def _answer(self, method: str) -> None:
-        parts = urlsplit(self.path)
+        parts = urlsplit(self.path.removeprefix(self.world.prefix))
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
         if not parts.path.startswith("/api/v1/"):

@@ -3,8 +3,8 @@
  * never with Ctrl, Alt or Meta, which belong to the browser.
  */
 
-import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { signal, untracked } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 export interface Key {
   /** `j`, `Enter`, `/`, or two in turn: `g r`. */
@@ -14,24 +14,31 @@ export interface Key {
   act: () => void;
 }
 
-const sets = signal<readonly (readonly Key[])[]>([]);
+/** Each view's keys, in a box that holds those of its newest drawing: a fast second key meets them. */
+interface Box {
+  current: readonly Key[];
+}
+
+const boxes = signal<readonly Box[]>([]);
 
 /** Whether the list of keys is shown. */
 export const helpShown = signal(false);
 
 /** All keys that act now, the newest view's first. */
 export function keysNow(): Key[] {
-  return [...sets.value].reverse().flat();
+  return [...boxes.value].reverse().flatMap((box) => [...box.current]);
 }
 
-/** Let keys act while the component is shown. `keys` is read at each press. */
+/** Let keys act while the component is shown. */
 export function useKeys(keys: readonly Key[]): void {
-  useEffect(() => {
-    sets.value = [...sets.peek(), keys];
+  const box = useRef<readonly Key[]>(keys);
+  box.current = keys;
+  useLayoutEffect(() => {
+    boxes.value = [...boxes.peek(), box];
     return () => {
-      sets.value = sets.peek().filter((set) => set !== keys);
+      boxes.value = boxes.peek().filter((each) => each !== box);
     };
-  });
+  }, []);
 }
 
 /** ms within which the second key of a pair must follow. */
@@ -42,7 +49,7 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || isTyping(event)) return;
   const pair = first !== null && Date.now() - first.at < PAIR ? `${first.key} ${event.key}` : null;
   first = null;
-  const known = all();
+  const known = untracked(keysNow);
   const found = known.find((key) => key.keys === pair) ?? known.find((key) => key.keys === event.key);
   if (found !== undefined) {
     if (event.key === "Enter" && isControl(event.target)) return;
@@ -52,10 +59,6 @@ addEventListener("keydown", (event) => {
     first = { key: event.key, at: Date.now() };
   }
 });
-
-function all(): Key[] {
-  return [...sets.peek()].reverse().flat();
-}
 
 function isTyping(event: KeyboardEvent): boolean {
   const at = event.target;

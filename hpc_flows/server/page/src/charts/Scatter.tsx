@@ -41,13 +41,19 @@ export function Scatter({
     [dots],
   );
   const [near, setNear] = useState<{ dot: Dot; left: number; top: number } | null>(null);
-  const live = useRef({ dots, onRange, near });
-  live.current = { dots, onRange, near };
+  const live = useRef({ dots, onRange });
+  live.current = { dots, onRange };
+  const drew = useRef(false);
 
   const { place } = usePlot(
     () => ({
       legend: { show: false },
-      cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
+      cursor: {
+        y: false,
+        points: { show: false },
+        // uPlot would swallow clicks after a drag of a part of a pixel; `drew` tells them apart.
+        drag: { x: true, y: false, setScale: false, click: () => undefined },
+      },
       scales: { x: { time: true }, y: { distr: 3, range: aLittleMore } },
       axes: [
         timeAxis(),
@@ -68,6 +74,7 @@ export function Scatter({
             const from = plot.posToVal(plot.select.left, "x");
             const to = plot.posToVal(plot.select.left + plot.select.width, "x");
             plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+            drew.current = true;
             live.current.onRange(from, to);
           },
         ],
@@ -83,7 +90,8 @@ export function Scatter({
       class="chart scatter"
       role="img"
       aria-label={summary}
-      onClick={() => near !== null && go(["flow-runs", near.dot.point[0]])}
+      onPointerDown={() => (drew.current = false)}
+      onClick={() => !drew.current && near !== null && go(["flow-runs", near.dot.point[0]])}
     >
       <div ref={place} class={near ? "plot pointing" : "plot"} />
       {near && <Tip dot={near.dot} left={near.left} top={near.top} />}

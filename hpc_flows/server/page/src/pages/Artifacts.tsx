@@ -77,15 +77,7 @@ export function Artifacts() {
           </table>
         </div>
       )}
-      {loaded.data && (
-        <Pager
-          offset={offset}
-          limit={LIMIT}
-          shown={items.length}
-          total={loaded.data.total}
-          next={loaded.data.next}
-        />
-      )}
+      <Pager offset={offset} limit={LIMIT} list={loaded} />
     </>
   );
 }

@@ -56,15 +56,7 @@ export function Events() {
           ))}
         </ul>
       )}
-      {loaded.data && (
-        <Pager
-          offset={offset}
-          limit={LIMIT}
-          shown={items.length}
-          total={loaded.data.total}
-          next={loaded.data.next}
-        />
-      )}
+      <Pager offset={offset} limit={LIMIT} list={loaded} />
     </>
   );
 }

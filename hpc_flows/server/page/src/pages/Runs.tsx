@@ -69,7 +69,7 @@ export function Runs() {
       <Pending loaded={loaded} />
       {loaded.data && runs.length === 0 && <NoRuns filtered={isFiltered(query)} />}
       {runs.length > 0 && (
-        <div class="panel">
+        <div class={loaded.loading ? "panel old" : "panel"} aria-busy={loaded.loading}>
           {marked.size > 0 && <Marked marked={marked} clear={() => setMarked(new Map())} />}
           <table class="list cards runs">
             <Head />
@@ -87,15 +87,7 @@ export function Runs() {
           </table>
         </div>
       )}
-      {loaded.data && (
-        <Pager
-          offset={offset}
-          limit={LIMIT}
-          shown={runs.length}
-          total={loaded.data.total}
-          next={loaded.data.next}
-        />
-      )}
+      <Pager offset={offset} limit={LIMIT} list={loaded} />
     </>
   );
 }

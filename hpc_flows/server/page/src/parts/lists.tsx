@@ -1,6 +1,8 @@
 /** Lists: sortable headings, pages, and rows that the keys j, k and Enter walk through. */
 
 import type { ComponentChildren } from "preact";
+import type { Loaded } from "../api/load";
+import type { Page } from "../api/types";
 import { useEffect, useState } from "preact/hooks";
 import { count } from "../clock";
 import { type Key, useKeys } from "../keyboard";
@@ -47,33 +49,38 @@ export function offsetOf(query: URLSearchParams): number {
 export function Pager({
   offset,
   limit,
-  shown,
-  total,
-  next,
+  list,
 }: {
   offset: number;
   limit: number;
-  shown: number;
-  total: number | null;
-  next: number | null;
+  list: Loaded<Page<unknown>>;
 }) {
+  // While another page is on its way, `list` is still the one before: it says nothing of this one.
+  const page = list.loading ? null : list.data;
+  const total = list.data?.total ?? null;
+  const shown = page?.items.length ?? 0;
+  const more = page === null ? false : page.next !== null;
   const back = () => setQuery({ offset: Math.max(0, offset - limit) || null }, { push: true });
-  const on = () => next !== null && setQuery({ offset: next }, { push: true });
+  const on = () => more && setQuery({ offset: offset + limit }, { push: true });
   useKeys([
     { keys: "[", does: "page before", act: () => offset > 0 && back() },
     { keys: "]", does: "next page", act: on },
   ]);
-  if (offset === 0 && next === null) return null;
+  if (list.data === null || (offset === 0 && page !== null && !more)) return null;
   return (
     <nav class="pager" aria-label="Pages of the list">
       <span class="num soft">
-        {shown === 0 ? "nothing here" : `${count(offset + 1)}–${count(offset + shown)}`}
+        {page === null
+          ? "…"
+          : shown === 0
+            ? "nothing here"
+            : `${count(offset + 1)}–${count(offset + shown)}`}
         {total !== null && ` of ${count(total)}`}
       </span>
       <button type="button" disabled={offset === 0} onClick={back}>
         Before
       </button>
-      <button type="button" disabled={next === null} onClick={on}>
+      <button type="button" disabled={!more} onClick={on}>
         Next
       </button>
     </nav>
