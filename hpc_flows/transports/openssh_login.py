@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hpc_flows.transports.openssh_client import OpenSshClient, environment, on_master, run_ssh
 from hpc_flows.transports.openssh_connection import find_lent, master_pid
 from hpc_flows.transports.ssh_folder import socket_folder
-from hpc_flows.transports.ssh_trouble import SshError, login_trouble
+from hpc_flows.transports.ssh_trouble import FOR_PEOPLE, SshError, login_trouble
 
 if TYPE_CHECKING:
     from hpc_flows.transports.ssh_destination import Destination, SshOptions
@@ -129,9 +129,11 @@ def _ask_ssh(client: OpenSshClient, control: str, keep: int) -> None:
         check=False,
     )
     if done.returncode != 0:
-        said = _said(control)
+        trouble = login_trouble(_said(control), str(client.destination))
         _forget(control)
-        raise login_trouble(said, str(client.destination))
+        if not interactive and trouble.kind in FOR_PEOPLE:
+            raise SshError(f"{trouble} Run it in a terminal: ssh has to ask.", trouble.kind)
+        raise trouble
 
 
 def _said(control: str) -> str:

@@ -127,6 +127,7 @@ def test_only_its_user_may_connect(lay: Laying, server: FarServer) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only connects
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be two users")
 def test_another_user_cannot_use_it(lay: Laying, server: FarServer, runtime: Path) -> None:
     path = up(lay(server.target)).path()
