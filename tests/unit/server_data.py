@@ -114,3 +114,32 @@ def _counts(connection: Connection, pk: int | None) -> dict[str, dict[str, int]]
             names = counts.setdefault(row.task, {})
             names[row.state_name] = names.get(row.state_name, 0) + row.n
     return counts
+
+
+def derived(connection: Connection, run: str) -> dict[str, Any]:
+    """Return what is stored of a run beside its views, without keys, sorted."""
+    pk = connection.scalar(select(m.runs.c.pk).where(m.runs.c.id == run))
+    tables = {
+        m.task_counts: ("flow_run", "task", "state_type", "state_name", "n"),
+        m.task_spans: ("flow_run", "task", "first_made", "first_started", "last_ended"),
+        m.edges: ("source_flow", "source", "target_flow", "target", "n"),
+        m.links: ("upstream",),
+        m.logs: ("wall", "level", "logger", "message", "task_run", "flow_run"),
+        m.events: ("id", "name", "occurred", "resource", "flow_run", "task_run", "body"),
+        m.artifacts: ("id", "type", "key", "created", "updated", "flow_run", "tags", "data"),
+        m.writers: ("writer", "ranges", "held"),
+        m.job_cancels: ("job_base", "wall", "reason"),
+        m.run_clusters: ("cluster", "scheduler"),
+        m.flow_runs: ("id", "name", "flow", "is_root", "state_name", "parent_task_run", "ended"),
+        m.runs: ("id", "name", "flow", "ended", "dropped"),
+    }
+    found = {}
+    for table, names in tables.items():
+        mine = table.c.pk if table is m.runs else table.c.run_pk
+        query = select(*(table.c[name] for name in names)).where(mine == pk)
+        if table in (m.task_counts, m.edges):
+            query = query.where(table.c.n != 0)
+        if table is m.task_spans:  # those of a group that all runs have left mean nothing
+            query = query.where(table.c.task != "")
+        found[table.name] = sorted(map(repr, map(tuple, connection.execute(query))))
+    return found

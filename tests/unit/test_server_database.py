@@ -1,0 +1,301 @@
+"""The server's database: opened, migrated, named, claimed, copied, swept, filled from journals."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from cli_runs import WrittenRun
+from server_data import ALL, add_user, derived, lines, stored
+from server_stories import long_story
+from sqlalchemy import func, select, text
+
+from hpc_flows.journal.reader import read_run
+from hpc_flows.journal.replay import replay
+from hpc_flows.server.backup import backup
+from hpc_flows.server.db import DatabaseError, Sight, open_database, visible
+from hpc_flows.server.db import models as m
+from hpc_flows.server.db.migrations import newest_version, upgrade, version_of
+from hpc_flows.server.imports import import_home
+from hpc_flows.server.ingest import Ingest, RunGone
+from hpc_flows.server.queries import task_runs
+from hpc_flows.server.retention import delete_run, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpc_flows.server.db import Database
+
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
+
+
+@pytest.fixture(params=BOTH)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'server' / 'server.db'}"
+    created: str = request.getfixturevalue("postgresql_url")
+    return created
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = open_database(url)
+    database.migrate()
+    add_user(database)
+    yield database
+    database.close()
+
+
+def fill(database: Database, run: str = "run-1") -> Ingest:
+    ingest = Ingest(database)
+    ingest.register(run, {}, 1, None)
+    ingest.take(run, lines(long_story().events), 1)
+    return ingest
+
+
+def test_migrations_make_the_tables_that_the_models_describe(url: str) -> None:
+    database = open_database(url)
+    assert not database.is_current()
+    assert database.migrate() == newest_version()
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), m.metadata) == []
+    instance = database.instance
+    database.migrate()
+    assert database.instance == instance
+    assert database.is_current()
+    database.close()
+
+
+def test_each_version_of_the_tables_leads_to_the_newest_with_its_rows(url: str) -> None:
+    """Fills the first version with rows as they were, then takes all steps."""
+    database = open_database(url)
+    with database.engine.connect() as connection:
+        upgrade(connection, "0001")
+    with database.writing() as connection:
+        connection.execute(text("INSERT INTO users VALUES (1, 'ada', false, 1.0, NULL)"))
+        row = "INSERT INTO runs VALUES (1, 'old', 1, NULL, 'n', 'f', 1.0, 1.0, NULL, '{}', NULL, NULL, 2.0, 3, 2.0, 9, 0)"
+        connection.execute(text(row))
+    database.migrate()
+    with database.reading() as connection:
+        assert version_of(connection) == newest_version()
+        assert connection.scalar(select(m.runs.c.id).where(visible(ALL))) == "old"
+    database.close()
+
+
+def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match="version 9999, which this hpc_flows does not know"):
+        database.migrate()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("oracle://x/y", "is no kind of database"),
+        ("not an address", "is no kind of database"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///relative.db", "names no file"),
+        ("sqlite:////proc/nowhere/server.db", "cannot be made"),
+        ("postgresql://nobody@/nothing?host=/nowhere/at/all", "refuses"),
+    ],
+)
+def test_an_address_that_cannot_be_opened_is_explained(url: str, told: str) -> None:
+    with pytest.raises(DatabaseError, match=told):
+        open_database(url)
+
+
+def test_no_message_shows_the_databases_password() -> None:
+    with pytest.raises(DatabaseError) as error:
+        open_database("postgresql://ada:hunter2@/x?host=/nowhere/at/all")
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        database = open_database(f"sqlite:///{tmp_path}/new/server.db")
+        database.migrate()
+        fill_user = add_user(database)
+        assert fill_user == 1
+        modes = {path.name: path.stat().st_mode for path in (tmp_path / "new").iterdir()}
+    finally:
+        os.umask(before)
+    database.close()
+    assert "server.db-wal" in modes
+    assert {stat.S_IMODE(mode) for mode in modes.values()} == {0o600}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+@pytest.mark.services
+def test_one_server_claims_a_postgresql_and_a_second_one_is_told(postgresql_url: str) -> None:
+    first, second = open_database(postgresql_url), open_database(postgresql_url)
+    assert first.claim()
+    assert first.claim()
+    assert not second.claim()
+    first.close()
+    assert second.claim()
+    second.close()
+
+
+def test_sights_see_what_is_theirs(database: Database) -> None:
+    ingest = fill(database)
+    bob = add_user(database, "bob")
+    with database.writing() as connection:
+        connection.execute(text("INSERT INTO projects VALUES (5, 'lab', 1.0)"))
+    ingest.register("bobs", {}, bob, 5)
+
+    def seen(sight: Sight) -> set[str]:
+        with database.reading() as connection:
+            return set(connection.scalars(select(m.runs.c.id).where(visible(sight))))
+
+    assert seen(ALL) == {"run-1", "bobs"}
+    assert seen(Sight(1)) == {"run-1"}
+    assert seen(Sight(bob)) == {"bobs"}
+    assert seen(Sight(1, projects=frozenset({5}))) == {"run-1", "bobs"}
+    assert seen(Sight(None)) == set()
+    assert seen(Sight(1, run="bobs")) == set()
+    assert seen(Sight(1, is_admin=True, run="bobs")) == {"bobs"}
+
+
+def test_a_sweep_takes_what_ended_long_ago_and_nothing_else(database: Database) -> None:
+    ingest = fill(database)  # ended in 1970
+    ingest.register("living", {}, 1, None)
+    with pytest.raises(ValueError, match="more than 0 days"):
+        sweep(database, 0)
+    assert sweep(database, 30) == ["run-1"]
+    assert sweep(database, 30) == []
+    with database.reading() as connection:
+        assert list(connection.scalars(select(m.runs.c.id))) == ["living"]
+        for table in m.metadata.sorted_tables:
+            if "run_pk" in table.c or table.name in ("task_run_facts", "job_parts", "job_statuses"):
+                assert connection.scalar(select(func.count()).select_from(table)) == 0, table.name
+    with pytest.raises(RunGone, match="30 days ago"):
+        ingest.take("run-1", b"", 1)
+
+
+def test_deleting_one_run_leaves_the_others_whole(database: Database) -> None:
+    ingest = fill(database)
+    ingest.register("run-0", {}, 1, None)
+    with database.reading() as connection:
+        before = stored(connection, "run-1"), derived(connection, "run-1")
+    delete_run(database, "run-0", "a test")
+    with database.reading() as connection:
+        assert (stored(connection, "run-1"), derived(connection, "run-1")) == before
+
+
+def test_a_copy_of_a_living_sqlite_is_whole_and_private(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/server.db")
+    database.migrate()
+    add_user(database)
+    ingest = fill(database)
+    copy = tmp_path / "copy.db"
+    with database.reading() as reader:  # nobody has to stop
+        reader.execute(select(m.runs)).all()
+        assert backup(database, str(copy)) == copy.stat().st_size
+    ingest.register("later", {}, 1, None)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob("copy.db?*"))
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("SELECT id FROM runs").fetchall() == [("run-1",)]
+    connection.close()
+    with pytest.raises(DatabaseError, match="is there already"):
+        backup(database, str(copy))
+    with pytest.raises(DatabaseError, match="cannot be written"):
+        backup(database, str(tmp_path / "none" / "copy.db"))
+    database.close()
+
+
+@pytest.mark.services
+def test_a_postgresql_is_copied_with_its_own_program(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(postgresql_url)
+    database.migrate()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DatabaseError, match="Install PostgreSQL's client programs"):
+        backup(database, str(tmp_path / "dump"))
+    assert not (tmp_path / "dump").exists()
+    monkeypatch.undo()
+    if backup_program() is None:
+        pytest.skip("pg_dump is not installed")
+    assert backup(database, str(tmp_path / "dump")) > 1000
+    assert (tmp_path / "dump").read_bytes().startswith(b"PGDMP")
+    database.close()
+
+
+def backup_program() -> str | None:
+    import shutil
+
+    return shutil.which("pg_dump")
+
+
+def test_runs_made_before_the_server_are_imported_once(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    for at in range(50):
+        run.task_run(1 + at, f"t{at}", "train")
+        run.state(60 + at, f"t{at}", "COMPLETED", "Completed")
+    run.job(2, "tok", "77", ["t1"])
+    scripts = Path(run.folder, "jobs", "tok")
+    scripts.mkdir(parents=True)
+    (scripts / "script.sh").write_text("#!/bin/bash\necho hello\n")
+    with Path(run.folder, "journal", "driver.jsonl").open("ab") as journal:
+        journal.write(b'{"v":1,"run":"8c3f2a10-run","writer":"driver","seq":9999')  # torn
+    broken = home / "runs" / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    said: list[str] = []
+    imported = import_home(database, str(home), 1, say=said.append)
+    assert imported.runs == [run.id]
+    assert imported.events == len(read_run(run.folder))
+    assert "journal" in imported.left["broken"]
+    assert said == [f"{run.id}: {imported.events} events"]
+    with database.reading() as connection:
+        assert stored(connection, run.id) == replay(read_run(run.folder)).to_dict()
+        from hpc_flows.server.queries import jobs
+
+        found: Any = jobs.job(connection, ALL, run.id, "tok")
+        assert found["script"] == "#!/bin/bash\necho hello\n"
+        chosen = task_runs.TaskRunFilter(run=run.id)
+        assert task_runs.list_task_runs(connection, ALL, chosen)["total"] == 50
+    assert import_home(database, str(home), 1).events == 0
+    assert import_home(database, str(tmp_path / "nothing"), 1).runs == []
+    assert import_home(database, str(home), 1, wanted=["another"]).left == {}
+    delete_run(database, run.id, "a test")
+    assert "was deleted here" in import_home(database, str(home), 1).left[run.id]
+
+
+def test_a_journal_that_is_a_link_is_not_followed(database: Database, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    secret = tmp_path / "secret.jsonl"
+    Path(run.folder, "journal", "driver.jsonl").rename(secret)
+    Path(run.folder, "journal", "driver.jsonl").symlink_to(secret)
+    imported = import_home(database, str(home), 1)
+    assert "cannot be read" in imported.left[run.id]
+
+
+def test_a_writer_waits_for_another_process_and_readers_wait_for_nobody(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/server.db")
+    database.migrate()
+    add_user(database)
+    with sqlite3.connect(tmp_path / "server.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        with database.reading() as connection:
+            assert connection.scalar(select(func.count()).select_from(m.runs)) == 0
+        assert time.monotonic() - started < 5
+        other.execute("COMMIT")
+    other.close()
+    fill(database)
+    database.close()
