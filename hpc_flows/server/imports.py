@@ -65,7 +65,7 @@ def import_home(  # where from, where to, whose, which, and who is told
     Raises:
         JournalError: the home cannot be read.
     """
-    ingest = Ingest(database)
+    ingest = Ingest(database, hears=False)
     imported = Imported()
     names = set(wanted) if wanted is not None else None
     for run_dir in _folders(home):

@@ -80,7 +80,10 @@ def test_each_version_of_the_tables_leads_to_the_newest_with_its_rows(url: str) 
         upgrade(connection, "0001")
     with database.writing() as connection:
         connection.execute(text("INSERT INTO users VALUES (1, 'ada', false, 1.0, NULL)"))
-        row = "INSERT INTO runs VALUES (1, 'old', 1, NULL, 'n', 'f', 1.0, 1.0, NULL, '{}', NULL, NULL, 2.0, 3, 2.0, 9, 0)"
+        row = (
+            "INSERT INTO runs VALUES "
+            "(1, 'old', 1, NULL, 'n', 'f', 1.0, 1.0, NULL, '{}', NULL, NULL, 2.0, 3, 2.0, 9, 0)"
+        )
         connection.execute(text(row))
     database.migrate()
     with database.reading() as connection:

@@ -15,7 +15,7 @@ from hpc_flows.server.db.opening import now
 from hpc_flows.server.db.people import projects, surveys
 from hpc_flows.server.db.texts import checked_id, clean, dumps, seconds, short
 from hpc_flows.server.ingest.batch import Batch
-from hpc_flows.server.ingest.taking import Taken, finish, read_lines, take_events_of
+from hpc_flows.server.ingest.taking import Taken, finish, hear, read_lines, take_events_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,10 +56,12 @@ class Ingest:
 
     Args:
         database: an open database with the tables of this version.
+        hears: whether it is relays who speak, and not an import of what was long ago.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, hears: bool = True) -> None:
         self._database = database
+        self._hears = hears
 
     def register(
         self, run: str, about: Mapping[str, Any], owner_id: int, project_id: int | None
@@ -90,7 +92,8 @@ class Ingest:
             known = self._row(connection, run, owner_id)
             if known is None:
                 at = now()
-                connection.execute(insert(runs), _about(run, about, owner_id, project_id, at))
+                row = _about(run, about, owner_id, project_id, at)
+                connection.execute(insert(runs), row | {"heard": at if self._hears else None})
             else:
                 project_id = known.project_id
             name = select(projects.c.name).where(projects.c.id == project_id)
@@ -111,8 +114,11 @@ class Ingest:
             row = self._known(connection, run, owner_id)
             batch = Batch(connection, run, row.pk, row.counter)
             taken, repeated, counts = take_events_of(batch, read)
+            at = now()
             if taken:
-                finish(batch, now())
+                finish(batch, at)
+            if self._hears:
+                hear(batch, at)
             version = row.version + (1 if taken else 0)
         return Taken(run, version, taken, repeated, read.refused + batch.refused, counts)
 

@@ -22,8 +22,6 @@ from hpc_flows.server.ingest.task_runs import take_task_runs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import Connection
-
     from hpc_flows.journal.event import Event
 
 
@@ -171,5 +169,9 @@ def finish(batch: Batch, at: float) -> None:
     }
     if batch.dropped:
         row[runs.c.dropped] = runs.c.dropped + batch.dropped
-    connection: Connection = batch.connection
-    connection.execute(runs.update().where(runs.c.pk == batch.run_pk).values(row))
+    batch.connection.execute(runs.update().where(runs.c.pk == batch.run_pk).values(row))
+
+
+def hear(batch: Batch, at: float) -> None:
+    """Write down in the run's row that its relay has spoken."""
+    batch.connection.execute(runs.update().where(runs.c.pk == batch.run_pk).values(heard=at))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEPS = 240
 
 #: Most task runs that are shown one by one, whatever is asked for.
-MOST_ROWS = 5000
+MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
