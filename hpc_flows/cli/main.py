@@ -21,6 +21,9 @@ _COMMANDS = {
     for name, short in (
         ("run", "Run a flow, with live progress."),
         ("runs", "List, show and cancel runs, and read their logs."),
+        ("flow-run", "List, show, follow and steer flow runs, of a server or of this home."),
+        ("task-run", "List and show task runs, and read their logs."),
+        ("watch", "Follow a run in the terminal until it ends."),
         ("artifact", "List and show what runs have left to look at."),
         ("variable", "Read and change named values that flows share."),
         ("event", "List, follow and emit events of your own."),
@@ -31,6 +34,7 @@ _COMMANDS = {
         ("concurrency-limit", "See and change how many task runs with a tag may run at once."),
         ("server", "Start and stop a server, on which all runs are seen in one place."),
         ("token", "Make, list and revoke access tokens."),
+        ("relay", "Report runs to the servers, and to the file, that the settings name."),
         ("connect", "Log in to a login node once, for commands and tunnels."),
         ("profile", "Keep sets of settings under names, and choose one."),
         ("config", "See and change settings."),

@@ -108,7 +108,9 @@ class Relay:
     def is_done(self) -> bool:
         """Tell whether everything that there was at the last look is sent."""
         roster = self.roster
-        return roster is not None and not self.trouble and not roster.unsent() + roster.files_due()
+        if roster is None or self.trouble or not roster.has_looked():
+            return False
+        return not roster.unsent() + roster.files_due()
 
     def tell(self) -> None:
         """Write down how it stands."""

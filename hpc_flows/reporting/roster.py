@@ -94,6 +94,10 @@ class Roster:
         """Tell whether no run is live, here or with another relay, and nothing is left to send."""
         return all(each.over and each.feed is None for each in self._watched.values())
 
+    def has_looked(self) -> bool:
+        """Tell whether every run was looked at."""
+        return all(each.looked or each.trouble for each in self._watched.values())
+
     def idle(self) -> float:
         """Return for how many seconds no run has had anything new."""
         return min((each.idle() for each in self._watched.values()), default=float("inf"))
@@ -170,6 +174,7 @@ class Roster:
             each.rest()
             each.next = began + _REFUSED_AGAIN
             return False
+        each.looked = True
         if each.next <= began and not more:
             each.look_again(time.monotonic() - began)
         return more

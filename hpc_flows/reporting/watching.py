@@ -47,6 +47,7 @@ class Watched:
         sent: events that were sent by feeds that were let go.
         unsent: bytes of journals that were not sent at the last look.
         worked: whether something was sent of it.
+        looked: whether it was looked at.
     """
 
     def __init__(self, id_: str, folder: str, next_: float) -> None:
@@ -56,7 +57,7 @@ class Watched:
         self.over: bool | None = None
         self.trouble = ""
         self.sent = self.unsent = 0
-        self.worked = False
+        self.worked = self.looked = False
         self._changed = time.monotonic()
         self._asked = float("-inf")
 
