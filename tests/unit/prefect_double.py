@@ -61,6 +61,7 @@ class PrefectDouble:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = 65536  # one packet for an answer, for which nobody waits
 
             def _do(self) -> None:
                 double._handle(self)

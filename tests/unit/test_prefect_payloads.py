@@ -282,11 +282,11 @@ def test_a_log_record_keeps_its_time_and_its_task_run() -> None:
 def test_an_artifact_carries_our_id_and_no_key_that_is_refused() -> None:
     flow = _flow(Journal(), RunMemory(RUN, 500))
     data = {"id": "a1", "type": "markdown", "key": "Über uns", "data": "# hi"}
-    body = artifact_body(data, flow, None)
+    body = artifact_body(data, flow, None, 7.5)
     assert body["key"] is None
-    assert body["metadata_"] == {"hpc_flows.id": "a1"}
+    assert body["metadata_"] == {"hpc_flows.id": "a1", "hpc_flows.updated": "7.500000"}
     assert body["data"] == "# hi"
-    assert artifact_body({**data, "key": "about-us"}, flow, None)["key"] == "about-us"
+    assert artifact_body({**data, "key": "about-us"}, flow, None, 7.5)["key"] == "about-us"
 
 
 def test_texts_hold_nothing_that_a_database_refuses() -> None:

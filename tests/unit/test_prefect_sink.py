@@ -392,6 +392,19 @@ def test_a_server_that_asks_for_a_token_against_forgery_gets_it() -> None:
         assert double.logs[-1]["message"] == "more"
 
 
+def test_older_data_of_an_artifact_never_replace_newer_ones(double: PrefectDouble) -> None:
+    journal, first, second = Journal(), _sink(double), _sink(double)
+    journal.flow()
+    for n in (3.0, 1.0, 2.0):
+        journal.add("artifact", {"id": "a1", "type": "progress", "data": n, "updated": n})
+    for sink in (first, second):
+        for at in range(1, 4):
+            batch = journal.batch()
+            sink.send(type(batch)(batch.run, (batch.lines[0], batch.lines[at])))
+    (artifact,) = double.artifacts.values()
+    assert artifact["data"] == 3.0
+
+
 def test_large_artifacts_follow_on_their_own(double: PrefectDouble) -> None:
     journal, sink = Journal(), _sink(double)
     journal.flow()

@@ -202,23 +202,34 @@ def log_body(event: Event, flow: FlowRecord, record: TaskRecord | None) -> dict[
     }
 
 
+def artifact_age(event: Event) -> float:
+    """Return when an artifact was changed last, in seconds since 1970."""
+    updated = event.data.get("updated")
+    return float(updated) if isinstance(updated, int | float) else event.wall
+
+
 def artifact_body(
-    data: Mapping[str, Any], flow: FlowRecord, record: TaskRecord | None
+    data: Mapping[str, Any], flow: FlowRecord, record: TaskRecord | None, age: float
 ) -> dict[str, Any]:
-    """Return the body of `POST /artifacts/`; our id is among its metadata, to know it again."""
+    """Return the body of `POST /artifacts/`; its metadata let it be known again."""
     shown = record.group or record if record is not None else None
-    return artifact_update(data) | {
+    return artifact_update(data, age) | {
         "key": data.get("key") if _is_key(data.get("key")) else None,
         "type": clean(data.get("type")),
-        "metadata_": {"hpc_flows.id": str(data["id"])},
         "flow_run_id": flow.there,
         "task_run_id": shown.id if shown is not None else None,
     }
 
 
-def artifact_update(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of `PATCH /artifacts/{id}`."""
+def artifact_update(data: Mapping[str, Any], age: float) -> dict[str, Any]:
+    """Return the body of `PATCH /artifacts/{id}`.
+
+    Args:
+        data: of the artifact's event.
+        age: when it was changed, in seconds since 1970; kept there, lest older data replace it.
+    """
     told = {name: clean(data[name]) for name in ("data", "description") if name in data}
+    told["metadata_"] = {"hpc_flows.id": str(data["id"]), "hpc_flows.updated": f"{age:.6f}"}
     if "data" not in data and data.get("file"):
         told["data"] = f"(a large artifact of {data.get('size')} bytes; it is sent on its own)"
     return told

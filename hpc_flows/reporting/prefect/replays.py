@@ -33,7 +33,7 @@ class Replays:
 
     def __init__(self, server: PrefectServer, memory: RunMemory) -> None:
         self._server, self._memory = server, memory
-        self._artifacts: dict[str, str] | None = None
+        self._artifacts: dict[str, tuple[str, float]] | None = None
         self.doubtful = False
 
     def unsent_logs(self, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -47,18 +47,14 @@ class Replays:
         there = {_known(row) for row in self._rows("/logs/filter", {"logs": wanted})}
         return [body for body in bodies if _known(body) not in there]
 
-    def artifact(self, ours: str) -> str | None:
-        """Return the server's id of an artifact, by ours, if it has it."""
+    def artifact(self, ours: str) -> tuple[str, float] | None:
+        """Return the server's id of an artifact, and when it was changed, if it has it."""
         if not self.doubtful:
             return None
         if self._artifacts is None:
             there = [flow.there for flow in self._memory.flows.values() if flow.there]
             wanted = {"artifacts": {"flow_run_id": {"any_": there}}}
-            rows = self._rows("/artifacts/filter", wanted)
-            self._artifacts = {
-                str((row.get("metadata_") or {}).get("hpc_flows.id")): str(row["id"])
-                for row in rows
-            }
+            self._artifacts = dict(map(_named, self._rows("/artifacts/filter", wanted)))
         return self._artifacts.get(ours)
 
     def _rows(self, path: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -79,3 +75,13 @@ def _known(row: dict[str, Any]) -> tuple[datetime, str, str]:
     """Return what a log record is known by."""
     moment = datetime.fromisoformat(str(row["timestamp"]))
     return moment, str(row["message"]), str(row.get("task_run_id"))
+
+
+def _named(row: dict[str, Any]) -> tuple[str, tuple[str, float]]:
+    """Return our id of an artifact, the server's, and when it was changed last."""
+    told = row.get("metadata_") or {}
+    try:
+        age = float(told.get("hpc_flows.updated", "0"))
+    except ValueError:  # somebody else's
+        age = 0.0
+    return str(told.get("hpc_flows.id")), (str(row["id"]), age)

@@ -14,6 +14,7 @@ from hpc_flows.reporting.prefect.flow_runs import FlowRuns
 from hpc_flows.reporting.prefect.identity import microseconds
 from hpc_flows.reporting.prefect.memory import FINAL, GroupRecord, RunMemory
 from hpc_flows.reporting.prefect.payloads import (
+    artifact_age,
     artifact_body,
     artifact_update,
     group_event,
@@ -107,11 +108,11 @@ class RunReport:
 
     def attach(self, artifact: str, content: bytes) -> None:
         """Send the data of an artifact that were too large for its event."""
-        there = self._marks.ids["artifact"].get(artifact)
-        if there is None:
+        known = self._marks.ids["artifact"].get(artifact)
+        if known is None:
             return
         try:
-            self._server.patch(f"/artifacts/{there}", {"data": json.loads(content)})
+            self._server.patch(f"/artifacts/{known[0]}", {"data": json.loads(content)})
         except ValueError as error:
             raise BatchRefused(f"The artifact {artifact} is no JSON.") from error
         except Rejected as error:
@@ -196,10 +197,11 @@ class RunReport:
         progress = group_progress(group)
         there = self._marks.ids["group"].get(group.id)
         if there is None:
-            facts = {"id": group.id, "type": "progress", "data": progress}
-            body = artifact_body(facts, flow, group)
-            body["description"] = f"How many of the runs of {group.task} that are not shown ended"
-            self._name("group", group.id, self._server.post("/artifacts/", body)[1])
+            words = f"How many of the runs of {group.task} that are not shown have ended"
+            facts = {"id": group.id, "type": "progress", "data": progress, "description": words}
+            answer = self._server.post("/artifacts/", artifact_body(facts, flow, group, 0.0))[1]
+            self._marks.name("group", group.id, _id_in(answer))
+            self._marks.write()
         else:
             self._server.patch(f"/artifacts/{there}", {"data": progress})
         group.dirty, group.sent = False, monotonic()
@@ -227,7 +229,9 @@ class RunReport:
         """Send artifacts, and empty the list."""
         refused = 0
         # Of an artifact that was changed several times meanwhile, only the newest data count.
-        newest = {str(event.data.get("id")): event for event in events}
+        newest: dict[str, Event] = {}
+        for event in sorted(events, key=lambda event: (artifact_age(event), event.order)):
+            newest[str(event.data.get("id"))] = event
         for event in newest.values():
             try:
                 self._tell_artifact(event)
@@ -238,22 +242,26 @@ class RunReport:
         return refused
 
     def _tell_artifact(self, event: Event) -> None:
-        id_, flow = str(event.data["id"]), self._planner.home(event.data)
+        id_, age, flow = str(event.data["id"]), artifact_age(event), self._planner.home(event.data)
         self._flow_runs.ensure(flow)
-        there = self._marks.ids["artifact"].get(id_) or self._replays.artifact(id_)
-        if there is not None:
-            self._marks.name("artifact", id_, there)
-            self._server.patch(f"/artifacts/{there}", artifact_update(event.data))
-            return
-        body = artifact_body(event.data, flow, self._planner.task(event.data))
-        self._name("artifact", id_, self._server.post("/artifacts/", body)[1])
-
-    def _name(self, kind: str, ours: str, answer: Any) -> None:
-        there = answer.get("id") if isinstance(answer, dict) else None
-        if there is None:
-            raise NotThere("The Prefect server made an artifact without an id.", 404)
-        self._marks.name(kind, ours, there)
+        known = self._marks.ids["artifact"].get(id_) or self._replays.artifact(id_)
+        if known is None:
+            body = artifact_body(event.data, flow, self._planner.task(event.data), age)
+            answer = self._server.post("/artifacts/", body)[1]
+            self._marks.name("artifact", id_, [_id_in(answer), age])
+        else:
+            there, before = known
+            if age > before:
+                self._server.patch(f"/artifacts/{there}", artifact_update(event.data, age))
+            self._marks.name("artifact", id_, [there, max(age, before)])
         self._marks.write()
+
+
+def _id_in(answer: Any) -> str:
+    there = answer.get("id") if isinstance(answer, dict) else None
+    if there is None:
+        raise NotThere("The Prefect server made an artifact without an id.", 404)
+    return str(there)
 
 
 def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
