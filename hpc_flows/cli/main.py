@@ -21,7 +21,7 @@ _COMMANDS = {
     for name, short in (
         ("run", "Run a flow, with live progress."),
         ("runs", "List, show and cancel runs, and read their logs."),
-        ("flow-run", "List, show, follow and steer flow runs, of a server or of this home."),
+        ("flow-run", "List, show, follow and steer flow runs."),
         ("task-run", "List and show task runs, and read their logs."),
         ("watch", "Follow a run in the terminal until it ends."),
         ("artifact", "List and show what runs have left to look at."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ from hpc_flows.cli.progress import Follower, summary
 from hpc_flows.cli.runs import RunName, folder_of
 from hpc_flows.cli.terminal import count, duration
 from hpc_flows.clusters import Cluster
+from hpc_flows.engine.requests import ask
 from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.journal.index import summarise
 from hpc_flows.journal.writer import JournalWriter
@@ -49,7 +49,18 @@ def cancel(run: str, reason: str, timeout: float, force: bool) -> int:  # noqa: 
     Where the driver is gone, its jobs are looked up by their tokens and cancelled with one call of
     the scheduler. RUN is a name, an id or the beginning of one, or `latest`.
     """
-    folder = folder_of(run)
+    return cancel_run(folder_of(run), reason, timeout, force=force)
+
+
+def cancel_run(folder: str, reason: str, timeout: float, *, force: bool = False) -> int:
+    """Cancel the run of a folder; return the exit status.
+
+    Args:
+        folder: of the run.
+        reason: why, for the journal.
+        timeout: seconds to wait for its driver to end.
+        force: whether its jobs are cancelled from here though a driver elsewhere may live.
+    """
     about = summarise(folder)
     if about.ended is not None:
         if _has_jobs(folder):  # a driver that was ended by SIGTERM leaves them
@@ -68,11 +79,7 @@ def driver_may_live(about: RunSummary) -> bool:
 
 
 def _ask_driver(folder: str, about: RunSummary, reason: str) -> None:
-    request = os.path.join(folder, "control", "cancel")
-    os.makedirs(os.path.dirname(request), mode=0o700, exist_ok=True)
-    with open(f"{request}.{os.getpid()}", "w", encoding="utf-8") as file:
-        json.dump({"reason": reason, "asked": time.time()}, file)
-    os.rename(f"{request}.{os.getpid()}", request)
+    request = ask(folder, "cancel", reason)
     if about.alive and about.pid is not None:
         os.kill(about.pid, signal.SIGINT)
         click.echo(f"Asked the driver, process {about.pid} on this machine, to cancel.")

@@ -36,9 +36,14 @@ STYLES = {
 
 def standing(run: TaskRunView) -> str:
     """Return where a task run stands: one of the counts of `Tally`."""
-    if run.state_name == "InfrastructurePending":
+    return standing_of(run.state_type, run.state_name)
+
+
+def standing_of(state_type: str | None, state_name: str | None) -> str:
+    """Return where a task run in such a state stands."""
+    if state_name == "InfrastructurePending":
         return "queued"
-    return _STANDINGS.get(str(run.state_type), "waiting")
+    return _STANDINGS.get(str(state_type), "waiting")
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ how many ran at each time. Drawn in blocks, or in ASCII where the terminal has n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -84,7 +84,24 @@ def draw(
         width: columns that the drawing may take.
         unicode: False draws ASCII.
     """
-    lanes = [made for made in (lane(run, now) for run in runs) if made.spans]
+    return draw_lanes([lane(run, now) for run in runs], width=width, unicode=unicode)
+
+
+def lane_of_row(row: Mapping[str, Any], now: float) -> Lane:
+    """Return the lane of a task run of which only the times of its newest attempt are known."""
+    end = row["ended"] or now
+    begun = row["started"] or end
+    marks = ((_WAITING, row["created"]), (_QUEUED, row["queued"]), (_RUNNING, row["started"]))
+    known = [(kind, at) for kind, at in marks if at is not None]
+    ends = [at for _, at in known[1:]] + [end if row["started"] else begun]
+    spans = (Span(at, until, kind) for (kind, at), until in zip(known, ends, strict=True))
+    ending = row["state_type"] if row["ended"] else ""
+    return Lane(row["task"], row["name"], tuple(s for s in spans if s.end > s.start), ending or "")
+
+
+def draw_lanes(found: Iterable[Lane], *, width: int, unicode: bool = True) -> list[Text]:
+    """Return the timeline's lines for lanes, as `draw` does for task runs."""
+    lanes = [made for made in found if made.spans]
     if not lanes:
         return []
     picture = _Picture(lanes, width, unicode=unicode)
@@ -101,6 +118,37 @@ def draw(
     return lines
 
 
+def draw_bins(answer: Mapping[str, Any], *, width: int, unicode: bool = True) -> list[Text]:
+    """Return the timeline's lines for counts by time, which a server gives of many task runs.
+
+    Args:
+        answer: `begin`, `end`, and for each of `tasks` how many were `queued` and `running`.
+        width: columns that the drawing may take.
+        unicode: False draws ASCII.
+    """
+    begin, end = answer["begin"], answer["end"]
+    if begin is None or end is None or not answer["tasks"]:
+        return []
+    whole = Span(begin, max(end, begin + 1e-3), _RUNNING)
+    lanes = [Lane(task["task"], task["task"], (whole,)) for task in answer["tasks"]]
+    picture = _Picture(lanes, width, unicode=unicode, has_curves=True)
+    lines = [picture.axis()]
+    for task in answer["tasks"][:_MOST_TASKS]:
+        label = task["task"]
+        for kind in (_QUEUED, _RUNNING):
+            if any(task[kind]):
+                lines.append(
+                    picture.curve(label, kind, picture.stretched(task[kind]), max(task[kind]))
+                )
+                label = ""
+    if len(answer["tasks"]) > _MOST_TASKS:
+        lines.append(Text(f"and {len(answer['tasks']) - _MOST_TASKS} tasks more", style="dim"))
+    lines.append(picture.legend())
+    for line in lines:
+        line.truncate(max(width, 1))
+    return lines
+
+
 def _by_task(lanes: Sequence[Lane]) -> Mapping[str, list[Lane]]:
     groups: dict[str, list[Lane]] = {}
     for member in sorted(lanes, key=lambda each: each.spans[0].start):
@@ -111,7 +159,9 @@ def _by_task(lanes: Sequence[Lane]) -> Mapping[str, list[Lane]]:
 class _Picture:
     """The scales and glyphs that all lines of one timeline share."""
 
-    def __init__(self, lanes: Sequence[Lane], width: int, *, unicode: bool) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], width: int, *, unicode: bool, has_curves: bool = False
+    ) -> None:
         self.glyphs = _BLOCKS if unicode else _ASCII
         self.levels = _CURVE_BLOCKS if unicode else _CURVE_ASCII
         self.bar = "▕" if unicode else "|"
@@ -119,7 +169,7 @@ class _Picture:
         end = max(span.end for each in lanes for span in each.spans)
         self.length = max(end - self.start, 1e-3)
         groups = _by_task(lanes)
-        has_curves = any(len(members) > BARS_PER_TASK for members in groups.values())
+        has_curves |= any(len(members) > BARS_PER_TASK for members in groups.values())
         self.margin = _BESIDE_CURVES if has_curves else _BESIDE_BARS
         longest = max(len(text) for text in _labels(groups))
         self.label = max(min(longest, width - _LEAST_DRAWING - self.margin, 32), 4)
@@ -162,26 +212,31 @@ class _Picture:
         label = f"{task} x{len(members)}"
         for kind in (_QUEUED, _RUNNING):
             spans = [span for each in members for span in each.spans if span.kind == kind]
-            peak, shape = self._curve(spans)
-            if not peak:
+            if not spans:
                 continue
-            lines.append(self._line(label, shape, _STYLES[kind]))
-            most = f" ≤{peak}" if self.levels is _CURVE_BLOCKS else f" <={peak}"
-            lines[-1].append(f"{most} {kind}", "dim")
+            load = _load(spans, self.start, self.length / self.columns, self.columns)
+            lines.append(self.curve(label, kind, load, _peak(spans)))
             label = ""
         if failed and lines:
             lines[-1].append(f" {self.glyphs['failed']}{failed}", STATE_STYLES["FAILED"])
         return lines
 
-    def _curve(self, spans: Sequence[Span]) -> tuple[int, str]:
-        if not spans:
-            return 0, ""
-        load = _load(spans, self.start, self.length / self.columns, self.columns)
+    def curve(self, label: str, kind: str, load: Sequence[float], peak: int) -> Text:
+        """Return a line with a curve: how many were of a kind over each column."""
         top = len(self.levels) - 1
         highest = max(load)
-        peak = _peak(spans)
         levels = (min(top, max(1, round(v / highest * top))) if v else 0 for v in load)
-        return peak, "".join(self.levels[level] for level in levels)
+        line = self._line(label, "".join(self.levels[level] for level in levels), _STYLES[kind])
+        most = f" ≤{peak}" if self.levels is _CURVE_BLOCKS else f" <={peak}"
+        return line.append(f"{most} {kind}", "dim")
+
+    def stretched(self, counts: Sequence[float]) -> list[float]:
+        """Return counts over as many columns as there are, each the most of what lies over it."""
+        share = len(counts) / self.columns
+        return [
+            max(counts[int(at * share) : max(int((at + 1) * share), int(at * share) + 1)])
+            for at in range(self.columns)
+        ]
 
     def legend(self) -> Text:
         """Return the line that names the glyphs."""
