@@ -16,7 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from hpc_flows._version import __version__
 from hpc_flows.server import retention
-from hpc_flows.server.access.guard import Guard, Hosts
+from hpc_flows.server.access.guard import BehindPrefix, Guard, Hosts
 from hpc_flows.server.access.principals import Anybody
 from hpc_flows.server.problems import Problem, refuse
 from hpc_flows.server.routes import (
@@ -66,7 +66,7 @@ def make_app(database: Database, options: Options | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=_life,
-        root_path=service.options.prefix,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.state.access = service.access
@@ -79,6 +79,8 @@ def make_app(database: Database, options: Options | None = None) -> FastAPI:
     given = service.options
     hosts = Hosts.of(given.hosts, any_address=given.any_address)
     app.add_middleware(Guard, hosts=hosts, public_url=given.public_url)
+    if given.prefix:
+        app.add_middleware(BehindPrefix, prefix=given.prefix)
     return app
 
 

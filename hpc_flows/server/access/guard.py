@@ -149,6 +149,27 @@ class Guard:
             raise Problem(403, "foreign-origin", message)
 
 
+class BehindPrefix:
+    """ASGI middleware: takes off the path that a proxy puts before ours, if it left it there."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        """Put it before an application; the prefix begins with a slash and ends without."""
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on as if there were no prefix."""
+        path = scope.get("path", "")
+        if path == self._prefix:  # relative addresses of the page need the slash at its end
+            headers = [(b"location", f"{self._prefix}/".encode())]
+            await send({"type": "http.response.start", "status": 308, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if path.startswith(f"{self._prefix}/"):
+            scope = {**scope, "path": path[len(self._prefix) :]}
+        await self._app(scope, receive, send)
+
+
 def _check_site(headers: dict[str, str]) -> None:
     """Refuse what a browser says another site, or another port of this host, has caused."""
     site = headers.get("sec-fetch-site", "none")

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hpc_flows.server.page import PageNotBuilt, page_folder
+from hpc_flows.server.problems import missing
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -45,7 +46,7 @@ def routes() -> list[Route]:
         name = request.path_params.get("name", _INDEX)
         path = files.get(name)
         if path is None:
-            return PlainTextResponse("There is no such page.\n", 404)
+            raise missing("There is no such address here.")
         cache = _FOR_EVER if name.startswith(_HASHED) else "no-cache"
         return FileResponse(path, headers={"Cache-Control": cache})
 
