@@ -33,6 +33,12 @@ class ForwardingTransport(paramiko.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._appended = threading.local()
+        self._opening = threading.Lock()
+
+    def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
+        """Open a channel; one at a time, for paramiko mixes up why they were refused."""
+        with self._opening:
+            return super().open_channel(*args, **kwargs)
 
     def auth_interactive_dumb(
         self, username: str, handler: Any = None, submethods: str = ""
