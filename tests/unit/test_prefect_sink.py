@@ -116,14 +116,15 @@ def test_a_replay_without_any_memory_changes_nothing(double: PrefectDouble) -> N
     assert json.dumps([double.events, double.states, double.logs, double.artifacts]) == before
 
 
+@pytest.mark.parametrize("is_here", [True, False], ids=["journal here", "journal elsewhere"])
 def test_what_a_killed_sink_had_begun_is_finished_by_the_next(
-    double: PrefectDouble, tmp_path: Path
+    double: PrefectDouble, tmp_path: Path, *, is_here: bool
 ) -> None:
     journal = _whole()
     for begin, end in ((0, 5), (5, 11)):
         sink = _sink(double)
         sink.state_folder = str(tmp_path / "marks")
-        folder = _as_folder(journal, tmp_path)
+        folder = _as_folder(journal, tmp_path) if is_here else ""
         part = journal.batch(folder=folder)
         sink.send(type(part)(part.run, part.lines[begin:end]))
     assert _names(double) == ["Pending", "Running", "Completed"]

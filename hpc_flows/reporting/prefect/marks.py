@@ -11,13 +11,17 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.journal.reader import NumberSet
+from hpc_flows.journal.reader import NumberSet, decode
 from hpc_flows.reporting.prefect.identity import made_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from hpc_flows.journal.event import Event
+    from hpc_flows.reporting.sink import Line
+
+#: Ends the name of the file with lines of a journal that is elsewhere.
+_KEPT = ".lines"
 
 
 class Marks:
@@ -72,24 +76,34 @@ class Marks:
         text = json.dumps({"sent": ranges or {}, "ids": self._new}, separators=(",", ":"))
         # Where it cannot be written, a replay repeats what the server then takes once.
         with suppress(OSError):
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(self._path, flags, 0o600)
-            try:
-                os.write(fd, (b"\n" if self._torn else b"") + text.encode() + b"\n")
-                self._torn = False
-            finally:
-                os.close(fd)
+            self._append(self._path, (b"\n" if self._torn else b"") + text.encode() + b"\n")
+            self._torn = False
         self._new = {}
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self._path:
-            return
+    def keep(self, lines: Iterable[Line]) -> None:
+        """Keep lines of a journal that is not on this machine, for `kept`."""
+        text = b"".join(line.text + b"\n" for line in lines)
+        if self._path and text:
+            with suppress(OSError):  # as in `write`
+                self._append(self._path + _KEPT, text)
+
+    def kept(self) -> Iterator[Event]:
+        """Give the events of the lines that were kept; what is damaged is left out."""
+        for line in _read(self._path + _KEPT).split(b"\n") if self._path else ():
+            with suppress(ValueError):
+                yield decode(line)
+
+    def _append(self, path: str, text: bytes) -> None:
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(path, flags, 0o600)
         try:
-            with open(self._path, "rb") as file:
-                content = file.read()
-        except OSError:
-            return
+            os.write(fd, text)
+        finally:
+            os.close(fd)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        content = _read(self._path) if self._path else b""
         self._torn = bool(content) and not content.endswith(b"\n")
         for line in content.split(b"\n"):
             with suppress(ValueError):
@@ -106,6 +120,14 @@ class Marks:
                         numbers.add(number)
             for kind, names in line["ids"].items():
                 self.ids.setdefault(kind, {}).update(names)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _ranges(numbers: list[int]) -> list[list[int]]:

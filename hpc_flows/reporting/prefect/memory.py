@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 #: The stage from which on a state ends a run, and the one of what was undone after its end.
 FINAL = 5
 
-_PENDING_STAGE = 1
+#: What all hidden runs share; never changed.
+_NOTHING: dict[str, Any] = {}
+_NONE: list[Any] = []
+
 _Key = tuple[int, int, float, str, int]
 
 
@@ -169,7 +172,7 @@ class GroupRecord(TaskRecord):
         """Take a member's state."""
         before = self.members.get(id_)
         if before is None or _key(before) < _key(change):
-            self.members[id_] = change._replace(data={})
+            self.members[id_] = change._replace(data=_NOTHING)
             self.dirty = True
 
 
@@ -285,8 +288,10 @@ class RunMemory:
         for change in record.changes:
             group.note(id_, change)
         record.group = group
-        record.changes.clear()
-        record.stamps.clear()
+        # Of a hundred thousand hidden runs nothing is kept but their names and newest states.
+        record.changes = record.stamps = record.due = _NONE
+        record.upstream = record.tags = ()
+        record.resources = record.facts = _NOTHING
 
     def intend(self, data: dict[str, Any]) -> None:
         """Take the announcement of a submission."""
@@ -299,14 +304,14 @@ class RunMemory:
         ids = tuple(map(str, data.get("task_runs") or ()))
         self.jobs[str(data["token"])] = {"task_runs": ids, "array": bool(data.get("array"))}
         for id_ in ids:
-            self.task(id_).facts.update(_told(facts))
+            self._learn(id_, facts)
 
     def submitted(self, data: dict[str, Any]) -> None:
         """Take the scheduler's id of a submission."""
         job = self.jobs.get(str(data["token"]))
         for index, id_ in enumerate(job["task_runs"] if job else ()):
             whole = f"{data['job']}_{index}" if job and job["array"] else str(data["job"])
-            self.task(id_).facts["job"] = whole
+            self._learn(id_, {"job": whole})
 
     def report(self, event: Event) -> tuple[str, Change] | None:
         """Take what the scheduler says of a job; return a task run and its state, with the reason.
@@ -319,7 +324,7 @@ class RunMemory:
             return None
         record = self.task(str(id_))
         facts = {"node": data.get("nodes"), "partition": data.get("partition")}
-        record.facts.update(_told({**facts, "job": data.get("job")}))
+        self._learn(str(id_), {**facts, "job": data.get("job")})
         newest = record.newest
         waits = newest is not None and newest.type == "PENDING"
         if newest is None or not waits or data.get("phase") != "queued" or not data.get("reason"):
@@ -329,6 +334,11 @@ class RunMemory:
             wall=max(event.wall, newest.wall), writer=event.writer, seq=event.seq, data=told
         )
         return str(id_), change
+
+    def _learn(self, id_: str, facts: dict[str, Any]) -> None:
+        record = self.task(id_)
+        if record.group is None:
+            record.facts.update(_told(facts))
 
 
 def change_of(event: Event) -> Change:

@@ -97,6 +97,8 @@ class RunReport:
             # These come again with the batch; what waited from earlier ones does not.
             self._planner.restore(plan, set(fresh))
             raise
+        if not self._about.folder:
+            self._marks.keep(batch.lines)
         self._marks.sent(events)
         return Receipt(repeated=len(events) - len(fresh), refused=refused)
 
@@ -121,10 +123,11 @@ class RunReport:
     def _recall(self, events: list[Event]) -> None:
         """Read what was sent before this process began: later events build on it."""
         begins = any(event.writer == "driver" and event.seq == 1 for event in events)
-        if self._about.folder and not (begins and self._marks.is_empty):
+        if not (begins and self._marks.is_empty):
             try:
-                known = (e for e in iter_run(self._about.folder) if e.kind in _REMEMBERED)
-                self._planner.plan(list(known))
+                folder = self._about.folder
+                found = iter_run(folder) if folder else self._marks.kept()
+                self._planner.plan([event for event in found if event.kind in _REMEMBERED])
             except JournalError as error:
                 raise SinkTrouble(str(error)) from error
         self._recalled = True
