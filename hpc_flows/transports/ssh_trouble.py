@@ -115,12 +115,14 @@ class _Sign(NamedTuple):
     message: str = ""
 
 
-# The first that fits is taken: a changed key is also told as a failed verification.
-_LOGIN = (
+_CHANGED = (
     _Sign(
         re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed"),
         KEY_CHANGED,
     ),
+)
+
+_LOGIN = (
     _Sign(re.compile(r"Host key verification failed|host key is known"), HOST_UNKNOWN),
     _Sign(
         re.compile(
@@ -162,10 +164,13 @@ _FORWARD = (
 
 def login_trouble(said: str, host: str) -> SshError:
     """Tell from ssh's words why a connection could not be made or has ended."""
-    # A site's banner stands before them, and may say anything: only the last words count.
-    last = "\n".join(said.strip().splitlines()[-_LAST_LINES:])
-    found = _find(_LOGIN, last, host, None)
-    return found or trouble(OTHER, host, said=_last_words(said))
+    lines = said.strip().splitlines()[-_LAST_LINES:]
+    # A changed key takes many lines, and ends as an unknown host does.
+    changed = _find(_CHANGED, "\n".join(lines), host, None)
+    # Of the rest the last line counts: a site's banner stands before, and may say anything.
+    found = (_find(_LOGIN, line, host, None) for line in reversed(lines))
+    other = trouble(OTHER, host, said=_last_words(said))
+    return changed or next((error for error in found if error is not None), other)
 
 
 def forward_trouble(said: str, host: str, target: Target) -> SshError | None:
