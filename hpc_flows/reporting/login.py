@@ -204,7 +204,8 @@ def sinks_of(settings: Settings) -> list[Configured]:
     if not sinks:
         msg = (
             "There is nothing to report to. Name a server (`hpc-flows config set "
-            "api_url=https://…`, and api_key), or start one here: `hpc-flows server start --background`."
+            "api_url=https://…`, and api_key), or start one here: `hpc-flows server start "
+            "--background`."
         )
         raise RelayError(msg)
     return sinks

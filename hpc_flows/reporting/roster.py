@@ -47,6 +47,7 @@ class Roster:
         self._runs = RunsFolder(home, only)
         self._watched: dict[str, Watched] = {}
         self.epoch = self.unsaved = ""
+        self._listed = False
 
     def round(self, until: float) -> bool:
         """Look at every run that is due, once; stop at a time; tell whether more is to be sent.
@@ -57,7 +58,7 @@ class Roster:
         self._discover()
         more = False
         now = time.monotonic()
-        due = sorted((each for each in self._watched.values() if each.next <= now), key=_next)
+        due = sorted((each for each in self._all() if each.next <= now), key=_next)
         for each in due:
             more |= self._look(each)
             if time.monotonic() >= until:
@@ -66,70 +67,74 @@ class Roster:
 
     def next_look(self) -> float:
         """Return when a run is due, by the monotonic clock; infinity when there is none."""
-        return min((each.next for each in self._watched.values()), default=float("inf"))
+        return min((each.next for each in self._all()), default=float("inf"))
 
     def hurry(self, run: str | None = None) -> None:
         """Look at a run, or at all that are fed, without waiting."""
-        for each in self._watched.values():
+        for each in self._all():
             if each.id == run or (run is None and each.feed is not None):
                 each.next = 0.0
 
     def finish(self) -> None:
         """Look at all runs that are fed, and wait for nothing that may come."""
         self.hurry()
-        for each in self._watched.values():
+        for each in self._all():
             if each.feed is not None:
                 each.feed.finish()
 
     def files_due(self) -> int:
         """Return how many attachments wait."""
-        feeds = (each.feed for each in self._watched.values())
+        feeds = [each.feed for each in self._all()]
         return sum(len(feed.cursor.due) for feed in feeds if feed is not None)
 
     def live(self) -> list[str]:
         """Return the runs that this relay reports and whose driver is at work."""
-        return [each.id for each in self._watched.values() if each.is_live and each.claim]
+        return [each.id for each in self._all() if each.is_live and each.claim]
 
     def is_quiet(self) -> bool:
         """Tell whether no run is live, here or with another relay, and nothing is left to send."""
-        return all(each.over and each.feed is None for each in self._watched.values())
+        return all(each.over and each.feed is None for each in self._all())
 
     def has_looked(self) -> bool:
         """Tell whether every run was looked at."""
-        return all(each.looked or each.trouble for each in self._watched.values())
+        return self._listed and all(each.looked or each.trouble for each in self._all())
 
     def idle(self) -> float:
         """Return for how many seconds no run has had anything new."""
-        return min((each.idle() for each in self._watched.values()), default=float("inf"))
+        return min((each.idle() for each in self._all()), default=float("inf"))
 
     def jobs_may_live(self) -> bool:
         """Tell whether jobs of runs whose driver has ended may still write."""
-        recent = (each for each in self._watched.values() if each.worked)
+        recent = (each for each in self._all() if each.worked)
         return any(has_open_jobs(each.folder) for each in recent if os.path.isdir(each.folder))
 
     def clusters(self) -> set[str]:
         """Return the clusters that live runs have sent jobs to."""
-        feeds = (each.feed for each in self._watched.values() if each.is_live)
+        feeds = (each.feed for each in self._all() if each.is_live)
         return {name for feed in feeds if feed is not None for name in feed.cursor.clusters}
 
     def unsent(self) -> int:
         """Return how many bytes of journals were not sent when they were last looked at."""
-        return sum(each.unsent for each in self._watched.values())
+        return sum(each.unsent for each in self._all())
 
     def sent(self) -> int:
         """Return how many events were sent."""
-        fed = sum(each.feed.sent for each in self._watched.values() if each.feed is not None)
-        return fed + sum(each.sent for each in self._watched.values())
+        fed = sum(each.feed.sent for each in self._all() if each.feed is not None)
+        return fed + sum(each.sent for each in self._all())
 
     def lost_lines(self) -> tuple[int, int]:
         """Return how many lines of runs at hand were refused for good, and how many are damaged."""
-        cursors = [each.feed.cursor for each in self._watched.values() if each.feed is not None]
+        cursors = [each.feed.cursor for each in self._all() if each.feed is not None]
         return sum(each.refused for each in cursors), sum(each.damaged for each in cursors)
 
     def troubles(self) -> list[str]:
         """Return why runs are not reported, each reason once."""
-        found = (each.trouble for each in self._watched.values() if each.trouble)
+        found = (each.trouble for each in self._all() if each.trouble)
         return list(dict.fromkeys(found))
+
+    def _all(self) -> list[Watched]:
+        # A list of its own, as other threads ask how it stands.
+        return list(self._watched.values())
 
     # For reconciling ------------------------------------------------------------------------------
 
@@ -148,7 +153,7 @@ class Roster:
 
     def close(self) -> None:
         """Keep all cursors and give all claims back."""
-        for each in self._watched.values():
+        for each in self._all():
             if each.feed is not None:
                 each.feed.save(force=True)
             each.rest()
@@ -161,6 +166,7 @@ class Roster:
             # Many old runs are looked at one after the other, not all before a new one.
             watched = Watched(run, self.folder_of(run), now + place * 0.002)
             self._watched[run] = watched
+        self._listed = True
 
     def _look(self, each: Watched) -> bool:
         began = time.monotonic()
