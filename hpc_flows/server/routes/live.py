@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 api = router()
 
+_TEXT = {"type": "string"}
+#: One event, as OpenAPI describes what is streamed.
+_EVENT = {"type": "object", "properties": {"id": _TEXT, "event": _TEXT, "data": _TEXT}}
+
 
 @api.get(
     "/stream",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
 )
 async def stream(
     here: Here,

@@ -1,14 +1,16 @@
 """The page's files, which anybody may have: what is in them is in every installation.
 
-Paths are looked up in a table made when the server starts, so that no path leads elsewhere.
+They are read once, when the server starts: no path leads elsewhere, and a page that is built anew
+under a running server is not half old and half new.
 """
 
 from __future__ import annotations
 
+import mimetypes
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hpc_flows.server.page import PageNotBuilt, page_folder
@@ -23,17 +25,31 @@ _HASHED = "assets/"
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
-def files_of_page() -> dict[str, str]:
+class PageFile(NamedTuple):
+    """A file of the page: what is in it, and of which type it is."""
+
+    content: bytes
+    media_type: str
+
+
+def files_of_page() -> dict[str, PageFile]:
     """Return the page's files by their path in the address; empty when it was not built."""
     try:
         folder = str(page_folder())
     except PageNotBuilt:
         return {}
     return {
-        os.path.relpath(os.path.join(place, name), folder): os.path.join(place, name)
+        os.path.relpath(os.path.join(place, name), folder): _read(os.path.join(place, name))
         for place, _, names in os.walk(folder)
         for name in names
     }
+
+
+def _read(path: str) -> PageFile:
+    # What the machine's own tables say of types does not matter here.
+    known = mimetypes.MimeTypes(filenames=()).guess_type(path)[0] or "application/octet-stream"
+    with open(path, "rb") as file:
+        return PageFile(file.read(), known)
 
 
 def routes() -> list[Route]:
@@ -44,11 +60,11 @@ def routes() -> list[Route]:
 
     async def give(request: Request) -> Response:
         name = request.path_params.get("name", _INDEX)
-        path = files.get(name)
-        if path is None:
+        file = files.get(name)
+        if file is None:
             raise missing("There is no such address here.")
         cache = _FOR_EVER if name.startswith(_HASHED) else "no-cache"
-        return FileResponse(path, headers={"Cache-Control": cache})
+        return Response(file.content, 200, {"Cache-Control": cache}, file.media_type)
 
     return [
         Route("/", give, methods=["GET"]),

@@ -54,6 +54,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         (401, "No token, or none that is valid."),
         (403, "The token has not the scope, or a foreign page asked."),
         (404, "There is nothing of that name or id that you may see."),
+        (409, "What is there now does not allow it."),
+        (410, "The run was removed from the server."),
         (413, "The body is too large."),
         (415, "The body is of a type that is not taken here."),
         (421, "The server is not called by that name (Host)."),
