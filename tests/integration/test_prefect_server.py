@@ -289,6 +289,32 @@ def test_many_runs_of_a_task_are_shown_as_one_with_counts(prefect_server: Prefec
     assert (progress["type"], progress["data"]) == ("progress", 100)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Running", "Paused", "Running", "Completed"],
+        ["Running", "Cancelling", "Cancelled"],
+        ["Running", "AwaitingRetry", "Retrying", "Failed"],
+        ["Running", "OutOfMemory"],
+        ["Cancelled"],
+    ],
+    ids=" ".join,
+)
+def test_a_flow_run_goes_through_the_states_that_ours_went_through(
+    prefect_server: PrefectServer, names: list[str]
+) -> None:
+    journal = _journal()
+    for name in names:
+        journal.state(name, flow=True, attempt=2 if name in ("Retrying", "Failed") else 1)
+    for _ in range(2):  # a second time by somebody who has forgotten the first
+        _send(prefect_server, journal.batch())
+    flow_run = _found(prefect_server, journal)
+    states = prefect_server.get(f"/flow_run_states/?flow_run_id={flow_run['id']}")
+    told = [state["name"] for state in sorted(states, key=lambda state: state["timestamp"])]
+    assert told == ["Pending", *names]
+    assert flow_run["state_name"] == names[-1]
+
+
 def _found(server: PrefectServer, journal: Any) -> dict[str, Any]:
     flow_run = _flow_run(server, journal.run)
     assert flow_run is not None

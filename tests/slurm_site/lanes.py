@@ -1,4 +1,4 @@
-"""The whole suite in two lanes, since what runs against a real Slurm mostly waits for it."""
+"""The whole suite in two lanes: a pass that waits for Slurm or its jobs lets another one work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm_site.workplace import Workplace, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 #: What a line tells in which pytest closes: `=== 1 failed, 4203 passed, 2 deselected in 9.1s ===`.
@@ -47,8 +47,33 @@ def begin(place: Workplace, title: str, argv: Sequence[str], env: dict[str, str]
     return Passing(title, place.start(argv, env, log), log)
 
 
-def show(passing: Passing) -> int:
-    """Print what a pass prints, until it ends; return its status."""
+def two_at_once(starts: Sequence[Callable[[], Passing]]) -> list[Passing]:
+    """Run passes, two at a time, and print their output one after the other; return them all.
+
+    Args:
+        starts: each begins a pass; they are called in this order.
+    """
+    waiting, begun = list(starts), []
+
+    def fill() -> None:
+        while waiting and sum(passing.process.poll() is None for passing in begun) < 2:
+            begun.append(waiting.pop(0)())
+
+    fill()
+    # Grows while it is gone through.
+    for passing in begun:
+        show(passing, fill)
+        fill()
+    return begun
+
+
+def show(passing: Passing, meanwhile: Callable[[], None] = lambda: None) -> int:
+    """Print what a pass prints, until it ends; return its status.
+
+    Args:
+        passing: the pass.
+        meanwhile: is called now and then.
+    """
     say(passing.title)
     with passing.log.open("rb") as lines:
         ended = False
@@ -59,6 +84,7 @@ def show(passing: Passing) -> int:
                 return passing.process.returncode
             # What was printed last is looked for after the end was seen, so that none is missed.
             ended = passing.process.poll() is not None
+            meanwhile()
             if not ended:
                 time.sleep(_GLANCE)
 

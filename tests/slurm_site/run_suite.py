@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from slurm_site import control, install
 from slurm_site.configuration import Layout
-from slurm_site.lanes import Passing, begin, closing_line, show
+from slurm_site.lanes import Passing, begin, closing_line, two_at_once
 from slurm_site.processes import as_init
 from slurm_site.site import Site
 from slurm_site.workplace import ROOT, Workplace, find_python, must, say, venv_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: The newest Python that is supported; the oldest is Debian's own, which runs everything.
 _NEWEST = "3.13"
@@ -102,7 +102,7 @@ def _run_at(folder: Path, what: str, arguments: Sequence[str]) -> int:
 def _run_lanes(
     place: Workplace, making: subprocess.Popen[bytes], env: dict[str, str], stack: ExitStack
 ) -> int:
-    """Run everything: what needs Slurm in one lane, all else in the other, on two Pythons."""
+    """Run everything in two lanes, on Debian's Python and in part on the newest."""
     newest = find_python(_NEWEST, place)
     name = f"venv-{_NEWEST}"
     newer = None if isinstance(newest, str) else _start_making(place, name, newest)
@@ -111,24 +111,27 @@ def _run_lanes(
     services = ["nice", debian, "-m", "services"]
     place.start(services, {**env, "PYTHONPATH": "tests"}, _log(place, "services"))
 
-    def enter(title: str, python: str, *words: str) -> Passing:
-        passing = begin(place, title, _argv("test", python, words), env)
-        stack.callback(passing.end)
-        return passing
+    def start(title: str, python: str, *words: str) -> Callable[[], Passing]:
+        def enter() -> Passing:
+            passing = begin(place, title, _argv("test", python, words), env)
+            stack.callback(passing.end)
+            return passing
 
-    on_slurm = enter("what needs Slurm, on Debian's Python", debian, "-m", "slurm")
-    passings = []
+        return enter
+
+    no_slurm = ("-m", "not slurm")
+    starts = [
+        start("all but units, without Slurm", debian, *no_slurm, "--ignore=tests/unit"),
+        start("what needs Slurm", debian, "-m", "slurm"),
+        start("units", debian, *no_slurm, "tests/unit"),
+    ]
     if newer is None:
         say(f"not tested on Python {_NEWEST}: {newest}")
     else:
         must(newer, f"the environment for Python {_NEWEST}", _log(place, name))
-        title = f"what needs no Slurm, on Python {_NEWEST}"
-        passings.append(enter(title, _python(place, name), *_NEWEST_TESTS))
-        show(passings[-1])
-    passings.append(enter("all else, on Debian's Python", debian, "-m", "not slurm"))
-    show(passings[-1])
-    show(on_slurm)
-    return _conclude([*passings, on_slurm])
+        title = f"what needs no other program, on Python {_NEWEST}"
+        starts.append(start(title, _python(place, name), *_NEWEST_TESTS))
+    return _conclude(two_at_once(starts))
 
 
 def _conclude(passings: Sequence[Passing]) -> int:

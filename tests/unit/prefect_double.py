@@ -217,7 +217,7 @@ class Journal:
         types = {"Retrying": "RUNNING", "AwaitingRetry": "SCHEDULED", "OutOfMemory": "CRASHED"}
         type_ = "PENDING" if "Pending" in name else types.get(name, name.upper())
         is_flow, where = facts.pop("flow", False), facts.pop("where", {})
-        subject = {"subject": "flow", "id": RUN} if is_flow else {"subject": "task", "id": id_}
+        subject = {"subject": "flow", "id": self.run} if is_flow else {"subject": "task", "id": id_}
         data = {**subject, "type": type_, "name": name, "attempt": 1, **facts}
         return self.add("state", data, **where)
 

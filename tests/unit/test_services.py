@@ -1,4 +1,4 @@
-"""The services of the tests: each test has its own database, a Chromium draws, Prefect answers."""
+"""The services of the tests: each test has its own database, and a Chromium draws."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.postgresql import PostgreSQL
-    from services.prefect_server import PrefectServer
 
 
 @pytest.mark.parametrize("round_", [1, 2])
@@ -56,8 +55,3 @@ def test_chromium_draws_a_page(chromium_path: str, tmp_path: Path) -> None:
     argv = [chromium_path, *words, f"--user-data-dir={tmp_path}", page]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     assert ">42</p>" in done.stdout
-
-
-@pytest.mark.timeout(300)  # the first time, it is installed
-def test_a_prefect_server_answers(prefect_server: PrefectServer) -> None:
-    assert prefect_server.get("/admin/version").startswith("3.")

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from slurm_site.lanes import Passing, closing_line, counted, show
+from slurm_site.lanes import Passing, closing_line, counted, show, two_at_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,28 @@ def test_what_a_pass_prints_is_shown_to_its_end(
     passing = _pass(tmp_path, "one", "=== 1 failed, 3 passed in 9.12s ===", 1)
     assert show(passing) == 1
     assert capfd.readouterr().out == "slurm_site: one\na\n=== 1 failed, 3 passed in 9.12s ===\n"
+
+
+def test_two_passes_go_on_at_a_time_and_all_are_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    most = 0
+    begun: list[Passing] = []
+
+    def begin(name: str) -> Passing:
+        nonlocal most
+        begun.append(_pass(tmp_path, name, f"end of {name}", 0))
+        most = max(most, sum(passing.process.poll() is None for passing in begun))
+        return begun[-1]
+
+    names = ["one", "two", "three", "four"]
+    passings = two_at_once([lambda name=name: begin(name) for name in names])
+    assert [passing.title for passing in passings] == names
+    assert most == 2
+    shown = capfd.readouterr().out
+    assert [line for line in shown.splitlines() if "end of" in line] == [
+        f"end of {name}" for name in names
+    ]
 
 
 def test_the_closing_line_counts_all_passes(tmp_path: Path) -> None:
