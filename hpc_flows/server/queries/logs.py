@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import func, select, tuple_
 
 from hpc_flows.server.db.models import flow_runs, logs, runs, task_runs
 from hpc_flows.server.db.sight import Sight, visible
 from hpc_flows.server.queries.paging import checked_range, pattern
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import ColumnElement, Connection, Select
 
 #: Most records that one answer looks through. A search that has found too few by then gives what
 #: it has and where to go on, so that nobody waits and nothing is left out.
-LOOKED_THROUGH = 100_000
+LOOKED_THROUGH = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +62,15 @@ def list_logs(  # what, which, from where to where, in which order, how many
     run = _run_of(connection, sight, chosen)
     if run is None:
         return {"items": [], "next": None, "previous": None, "dropped": 0}
-    looked = _looked_through(run.pk, chosen, after, before, order).subquery()
-    of_task = and_(task_runs.c.run_pk == looked.c.run_pk, task_runs.c.id == looked.c.task_run)
-    query = select(looked, task_runs.c.name.label("task_run_name"))
-    query = query.select_from(looked.outerjoin(task_runs, of_task))
-    if chosen.level is not None:
-        query = query.where(looked.c.level >= chosen.level)
-    if chosen.search is not None:
-        text = func.lower(looked.c.message)
-        query = query.where(text.like(pattern(chosen.search), escape="/"))
-    up = order == "asc"
-    by = [column.asc() if up else column.desc() for column in (looked.c.wall, looked.c.pk)]
-    rows = connection.execute(query.order_by(*by).limit(limit + 1)).all()
+    place = _Place(order == "asc", after, before)
+    meant = _of(run.pk, chosen)
+    end = _end(connection, meant, place) if _is_search(chosen) else None
+    rows = connection.execute(_found(meant, chosen, place, end).limit(limit + 1)).all()
     items = [_record(row) for row in rows[:limit]]
-    following = items[-1]["cursor"] if len(rows) > limit else None
-    if following is None:
-        following = _end_of(connection, looked, up=up)
+    if len(rows) > limit:
+        end = items[-1]["cursor"]
     previous = items[0]["cursor"] if items else after or before
-    return {"items": items, "next": following, "previous": previous, "dropped": run.dropped}
+    return {"items": items, "next": end, "previous": previous, "dropped": run.dropped}
 
 
 def _run_of(connection: Connection, sight: Sight, chosen: LogFilter) -> Any:
@@ -97,33 +88,66 @@ def _run_of(connection: Connection, sight: Sight, chosen: LogFilter) -> Any:
     return connection.execute(query.order_by(runs.c.pk).limit(1)).one_or_none()
 
 
-def _looked_through(
-    run_pk: int, chosen: LogFilter, after: str | None, before: str | None, order: str
-) -> Select[Any]:
-    table = logs.c
-    query = select(logs).where(table.run_pk == run_pk)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one reads, and whether upwards."""
+
+    up: bool
+    after: str | None
+    before: str | None
+
+    def bounded(self, query: Select[Any]) -> Select[Any]:
+        """Return a query for records between the cursors, in order."""
+        place = tuple_(logs.c.wall, logs.c.pk)
+        if self.after is not None:
+            query = query.where(place > tuple_(*_cursor(self.after)))
+        if self.before is not None:
+            query = query.where(place < tuple_(*_cursor(self.before)))
+        columns = (logs.c.wall, logs.c.pk)
+        return query.order_by(*(each.asc() if self.up else each.desc() for each in columns))
+
+
+def _of(run_pk: int, chosen: LogFilter) -> list[ColumnElement[bool]]:
+    meant = [logs.c.run_pk == run_pk]
     if chosen.task_run is not None:
-        query = query.where(table.task_run == chosen.task_run)
+        meant.append(logs.c.task_run == chosen.task_run)
     if chosen.flow_run is not None:
-        query = query.where(table.flow_run == chosen.flow_run)
-    place = tuple_(table.wall, table.pk)
-    if after is not None:
-        query = query.where(place > tuple_(*_cursor(after)))
-    if before is not None:
-        query = query.where(place < tuple_(*_cursor(before)))
-    columns = (table.wall, table.pk)
-    by = [column.asc() if order == "asc" else column.desc() for column in columns]
-    return query.order_by(*by).limit(LOOKED_THROUGH)
+        meant.append(logs.c.flow_run == chosen.flow_run)
+    return meant
 
 
-def _end_of(connection: Connection, looked: Any, *, up: bool) -> str | None:
-    """Return the cursor of the last record that was looked through, if more may follow it."""
-    count = connection.scalar(select(func.count()).select_from(looked))
-    if count is None or count < LOOKED_THROUGH:
-        return None
-    by = [column.desc() if up else column.asc() for column in (looked.c.wall, looked.c.pk)]
-    last = connection.execute(select(looked.c.wall, looked.c.pk).order_by(*by).limit(1)).one()
-    return _written(last.wall, last.pk)
+def _is_search(chosen: LogFilter) -> bool:
+    return chosen.search is not None or chosen.level is not None
+
+
+def _end(connection: Connection, meant: list[ColumnElement[bool]], place: _Place) -> str | None:
+    """Return the cursor of the last record that is looked at, or None if that is the last one."""
+    # By the run alone, which the index has: a flow run's filter would look at the rows.
+    query = place.bounded(select(logs.c.wall, logs.c.pk).where(meant[0]))
+    last = connection.execute(query.limit(1).offset(LOOKED_THROUGH - 1)).one_or_none()
+    return None if last is None else _written(last.wall, last.pk)
+
+
+def _found(
+    meant: list[ColumnElement[bool]], chosen: LogFilter, place: _Place, end: str | None
+) -> Select[Any]:
+    name = (
+        select(task_runs.c.name)
+        .where(task_runs.c.run_pk == logs.c.run_pk, task_runs.c.id == logs.c.task_run)
+        .scalar_subquery()
+    )
+    query = place.bounded(select(logs, name.label("task_run_name")).where(*meant))
+    if chosen.level is not None:
+        query = query.where(logs.c.level >= chosen.level)
+    if chosen.search is not None:
+        text = func.lower(logs.c.message)
+        query = query.where(text.like(pattern(chosen.search), escape="/"))
+    if end is not None:
+        last = tuple_(logs.c.wall, logs.c.pk)
+        query = query.where(
+            last <= tuple_(*_cursor(end)) if place.up else last >= tuple_(*_cursor(end))
+        )
+    return query
 
 
 def _record(row: Any) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import cast, func, select
-from sqlalchemy.types import Integer
+from sqlalchemy import func, select
 
 from hpc_flows.jobs.reasons import Outlook, outlook
 from hpc_flows.server.db.models import (
@@ -22,7 +21,7 @@ from hpc_flows.server.db.sight import Sight, visible
 from hpc_flows.server.db.texts import loads, seconds
 from hpc_flows.server.queries.describing import QUEUED
 from hpc_flows.server.queries.flow_runs import described
-from hpc_flows.server.queries.paging import BAD, FINAL
+from hpc_flows.server.queries.paging import BAD, FINAL, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +130,7 @@ def _states(connection: Connection, sight: Sight, begin: float) -> dict[str, int
 def _strip(connection: Connection, sight: Sight, begin: float, end: float) -> list[dict[str, Any]]:
     step = (end - begin) / BARS
     table = flow_runs.c
-    bar = cast(func.floor((table.ended - begin) / step), Integer)
+    bar = step_of(connection, (table.ended - begin) / step)
     query = _mine(sight, bar, table.state_type, func.count()).where(table.ended >= begin)
     bars = [{"t": begin + at * step, "completed": 0, "failed": 0} for at in range(BARS)]
     for at, type_, n in connection.execute(query.group_by(bar, table.state_type)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, cast, func, select
 
 from hpc_flows.exceptions import close_match
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sized
 
     from sqlalchemy import ColumnElement, Connection, Select
 
@@ -69,6 +69,11 @@ def total_of(connection: Connection, query: Select[Any]) -> int | None:
     return None if count > COUNTED else count
 
 
+def fits(keys: Sized, limit: int, offset: int) -> int | None:
+    """Return how many there are if the part itself tells: the first one with nothing after it."""
+    return len(keys) if offset == 0 and len(keys) <= limit else None
+
+
 def page(items: list[Any], total: int | None, limit: int, offset: int) -> dict[str, Any]:
     """Return a part of a list as the API shows it; `items` has one more if more follow."""
     more = len(items) > limit
@@ -77,6 +82,14 @@ def page(items: list[Any], total: int | None, limit: int, offset: int) -> dict[s
         "total": total,
         "next": offset + limit if more else None,
     }
+
+
+def step_of(connection: Connection, place: ColumnElement[Any]) -> ColumnElement[int]:
+    """Return the whole part of a number that is not negative."""
+    # SQLite cuts what is cast, and has no floor() everywhere; PostgreSQL rounds what is cast.
+    if connection.dialect.name == "sqlite":
+        return cast(place, Integer)
+    return cast(func.floor(place), Integer)
 
 
 def pattern(text: str) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, literal_column, or_, select
+from sqlalchemy import and_, exists, func, literal_column, or_, select
 
 from hpc_flows.server.db.models import (
     IS_BAD,
     IS_OPEN,
     attachments,
+    first_key,
     flow_runs,
     job_statuses,
     jobs,
+    last_key,
     runs,
     task_counts,
     task_runs,
@@ -24,6 +26,7 @@ from hpc_flows.server.queries.paging import (
     BAD,
     UNENDED,
     checked_range,
+    fits,
     ordered,
     page,
     pattern,
@@ -91,19 +94,63 @@ def list_task_runs(  # what, which, in which order, how many from where
         ValueError: the order, the limit or the offset cannot be.
     """
     checked_range(limit, offset)
+    place = _place(connection, sight, chosen)
+    if place is None:
+        return page([], 0, limit, offset)
     meant = select(task_runs.c.pk)
-    with_jobs = sort.removeprefix("-") in _OF_JOBS or chosen.job or chosen.node
-    if with_jobs:
+    if sort.removeprefix("-") in _OF_JOBS or chosen.job is not None:
         meant = meant.outerjoin(jobs, _JOB)
-    if chosen.job or chosen.node:
+    if chosen.job is not None:
         meant = meant.outerjoin(job_statuses, _STATUS)
-    meant = _chosen(connection, meant, sight, chosen)
+    searched = chosen.name is not None or chosen.node is not None
+    by_index = bool(chosen.states) or (sort.removeprefix("-") == "created" and not searched)
+    meant = _chosen(connection, place.limited(meant, by_index=by_index), chosen)
     query = ordered(meant, sort, _SORTS, task_runs.c.pk).limit(limit + 1).offset(offset)
-    rows = described(connection, list(connection.scalars(query)))
-    total = _counted(connection, sight, chosen)
+    keys = list(connection.scalars(query))
+    total = fits(keys, limit, offset)
+    if total is None:
+        total = _counted(connection, place, chosen)
     if total is None:
         total = total_of(connection, meant)
-    return page(rows, total, limit, offset)
+    return page(described(connection, keys), total, limit, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to look: in one run that may be seen, or in all of these."""
+
+    sight: Sight
+    run_pk: int | None
+
+    def limited(self, query: Select[Any], *, by_index: bool) -> Select[Any]:
+        """Return a query for task runs there.
+
+        Args:
+            query: of `task_runs`.
+            by_index: whether an index with the run in it has the order; else the rows of a run,
+                which lie together, are read as they lie.
+        """
+        if self.run_pk is None:
+            query = query.join(runs, runs.c.pk == task_runs.c.run_pk)
+            return query.where(visible(self.sight))
+        if by_index:
+            return query.where(task_runs.c.run_pk == self.run_pk)
+        keys = (first_key(self.run_pk), last_key(self.run_pk))
+        return query.where(task_runs.c.pk.between(*keys))
+
+
+def _place(connection: Connection, sight: Sight, chosen: TaskRunFilter) -> _Place | None:
+    """Return where to look for what is meant; None if that cannot be seen."""
+    if chosen.run is None and chosen.flow_run is None:
+        return _Place(sight, None)
+    query = select(runs.c.pk).where(visible(sight))
+    if chosen.run is not None:
+        query = query.where(runs.c.id == chosen.run)
+    if chosen.flow_run is not None:
+        inside = select(flow_runs.c.run_pk).where(flow_runs.c.id == chosen.flow_run)
+        query = query.where(runs.c.pk.in_(inside))
+    key = connection.scalar(query.order_by(runs.c.pk).limit(1))
+    return None if key is None else _Place(sight, key)
 
 
 def task_run(connection: Connection, sight: Sight, id_: str) -> dict[str, Any] | None:
@@ -139,33 +186,35 @@ def _row(connection: Connection, sight: Sight, id_: str) -> Any:
     return connection.execute(query).one_or_none()
 
 
-def _chosen(
-    connection: Connection, query: Select[Any], sight: Sight, chosen: TaskRunFilter
-) -> Select[Any]:
+def _chosen(connection: Connection, query: Select[Any], chosen: TaskRunFilter) -> Select[Any]:
     table = task_runs.c
-    query = query.join(runs, runs.c.pk == table.run_pk).where(visible(sight))
-    for condition in (*_of_runs(chosen), *_of_states(chosen.states)):
+    for condition in _of_states(chosen.states):
         query = query.where(condition)
+    if chosen.flow_run is not None:
+        query = query.where(table.flow_run == chosen.flow_run)
     if chosen.task is not None:
         query = query.where(table.task == chosen.task)
     if chosen.name is not None:
         query = query.where(func.lower(table.name).like(pattern(chosen.name), escape="/"))
     if chosen.node is not None:
-        query = query.where(func.coalesce(table.node, job_statuses.c.nodes) == chosen.node)
+        query = query.where(_on_node(chosen.node))
     if chosen.job is not None:
         query = query.where(_of_job(connection, chosen))
     return query
 
 
-def _of_runs(chosen: TaskRunFilter) -> list[ColumnElement[bool]]:
-    meant: list[ColumnElement[bool]] = []
-    if chosen.run is not None:
-        meant.append(runs.c.id == chosen.run)
-    if chosen.flow_run is not None:
-        inside = select(flow_runs.c.run_pk).where(flow_runs.c.id == chosen.flow_run)
-        meant.append(task_runs.c.run_pk.in_(inside))
-        meant.append(task_runs.c.flow_run == chosen.flow_run)
-    return meant
+def _on_node(node: str) -> ColumnElement[bool]:
+    """Return the condition that a task run was on a node: its states tell it, or its job does."""
+    job, status = jobs.alias(), job_statuses.alias()
+    said = exists().where(
+        job.c.run_pk == task_runs.c.run_pk,
+        job.c.token == task_runs.c.token,
+        status.c.job_pk == job.c.pk,
+        status.c.element == task_runs.c.id,
+        status.c.nodes == node,
+    )
+    unsaid = and_(task_runs.c.node.is_(None), task_runs.c.token.is_not(None))
+    return or_(task_runs.c.node == node, and_(unsaid, said))
 
 
 def _of_states(states: tuple[str, ...]) -> list[ColumnElement[bool]]:
@@ -199,14 +248,16 @@ def _of_job(connection: Connection, chosen: TaskRunFilter) -> ColumnElement[bool
     return or_(inside, table.job == asked) if chosen.run or chosen.flow_run else inside
 
 
-def _counted(connection: Connection, sight: Sight, chosen: TaskRunFilter) -> int | None:
+def _counted(connection: Connection, place: _Place, chosen: TaskRunFilter) -> int | None:
     """Return how many are meant where the counts tell; None where the rows must be counted."""
     if chosen.name is not None or chosen.job is not None or chosen.node is not None:
         return None
     table = task_counts.c
-    query = select(func.sum(table.n)).join(runs, runs.c.pk == table.run_pk).where(visible(sight))
-    if chosen.run is not None:
-        query = query.where(runs.c.id == chosen.run)
+    query = select(func.sum(table.n))
+    if place.run_pk is None:
+        query = query.join(runs, runs.c.pk == table.run_pk).where(visible(place.sight))
+    else:
+        query = query.where(table.run_pk == place.run_pk)
     if chosen.flow_run is not None:
         query = query.where(table.flow_run == chosen.flow_run)
     if chosen.task is not None:
