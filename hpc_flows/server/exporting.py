@@ -120,7 +120,7 @@ def _find(connection: Connection, sight: Sight, id_: str) -> Found | None:
     if run is None:
         return None
     bad = task_runs.TaskRunFilter(flow_run=id_, states=("FAILED", "CRASHED"))
-    some = timelines.TimelineFilter(limit=MOST_TASK_RUNS)
+    some = timelines.TimelineFilter(limit=min(MOST_TASK_RUNS, timelines.MOST_ROWS))
     sent = jobs.JobFilter(flow_run=id_)
     is_root = run["run"] == id_
     told = logs.LogFilter(run=id_) if is_root else logs.LogFilter(flow_run=id_)

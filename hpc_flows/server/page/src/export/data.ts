@@ -2,6 +2,7 @@
 
 import type { GraphAnswer } from "../run/graph/layout";
 import type { TimelineAnswer, TimelineBins, TimelineRow } from "../run/timeline/shape";
+import { inOrder } from "../run/timeline/stretch";
 
 /**
  * An attempt in few characters: number of its lane, its name (0: that of the row before), index of
@@ -46,7 +47,7 @@ export function readExported(): Exported {
 }
 
 export function timelineOf({ timeline }: Exported): TimelineAnswer {
-  if (timeline.mode === "bins") return timeline;
+  if (timeline.mode === "bins") return inOrder(timeline);
   const { base, begin, end, tasks, states } = timeline;
   let name = "";
   const rows = timeline.rows.map((packed): TimelineRow => {

@@ -5,7 +5,7 @@ import type { FlowRun } from "../api/types";
 import { exact } from "../clock";
 import { Empty, Section } from "../parts/frame";
 import { StateBadge } from "../parts/state";
-import { Span } from "../parts/time";
+import { Span, Time } from "../parts/time";
 import { Command } from "./Copy";
 import { Name, Value } from "./text";
 
@@ -65,7 +65,7 @@ export function History({ run }: { run: Pick<FlowRun, "history" | "ended"> }) {
       {steps.slice(0, 300).map(([time, type, name], index) => (
         <li key={index}>
           <StateBadge type={type} name={name} />
-          <time dateTime={new Date(time * 1000).toISOString()}>{exact(time)}</time>
+          <Time at={time} />
           <span class="faint">
             {steps[index + 1] !== undefined && <Span from={time} to={steps[index + 1]![0]} />}
           </span>

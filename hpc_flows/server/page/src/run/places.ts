@@ -35,3 +35,8 @@ export function taskRunHref(id: string | null): string {
   const here = route.value;
   return href(here.path, patch(new URLSearchParams(here.query), { "task-run": id }));
 }
+
+/** What belongs to a flow run; of a root run, what its subflows have left as well. */
+export function within(run: { id: string; run: string }): Query {
+  return run.id === run.run ? { run: run.id } : { flow_run: run.id };
+}

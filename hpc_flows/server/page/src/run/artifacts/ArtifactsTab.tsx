@@ -6,7 +6,7 @@ import { count } from "../../clock";
 import { Empty, Notice, Pending } from "../../parts/frame";
 import { Time } from "../../parts/time";
 import { route, setQuery } from "../../routing/route";
-import { taskRunHref } from "../places";
+import { taskRunHref, within } from "../places";
 import { Name, save, Value } from "../text";
 import { Markdown } from "./Markdown";
 import { safeLink } from "./markdown";
@@ -17,7 +17,7 @@ const TABLE_COLUMNS = 60;
 
 export function ArtifactsTab({ run }: { run: FlowRun }) {
   const offset = Math.max(0, Number(route.value.query.get("offset") ?? 0) || 0);
-  const asked = { flow_run: run.id, key: route.value.query.get("key"), limit: PAGE, offset };
+  const asked = { ...within(run), key: route.value.query.get("key"), limit: PAGE, offset };
   const loaded = useLoad<Page<Artifact>>("artifacts", asked, { run: run.run, pace: 1000 });
   if (loaded.data === null) return <Pending loaded={loaded} />;
   const { items, next, total } = loaded.data;

@@ -7,7 +7,7 @@ import { count } from "../../clock";
 import { Empty, Notice, Pending } from "../../parts/frame";
 import { go, route, setQuery } from "../../routing/route";
 import { useWidth } from "../measure";
-import { arranged, type Box, type Drawing, type GraphAnswer } from "./layout";
+import { arranged, type Box, type Drawing, type GraphAnswer, shownStates } from "./layout";
 import { Picture } from "./Picture";
 
 /** Opened tasks at one time: each may have 500 runs. */
@@ -59,7 +59,7 @@ function refreshed(layout: Drawing, answer: GraphAnswer): Drawing {
   const nodes = new Map(answer.nodes.map((node) => [node.id, node]));
   const boxes = layout.boxes.map((box) => {
     const node = nodes.get(box.id);
-    if (node) return { ...box, total: node.total, states: node.states };
+    if (node) return { ...box, total: node.total, states: shownStates(node) };
     const cells = box.cells.map((cell) => ({ ...cell, node: nodes.get(cell.node.id) ?? cell.node }));
     const states: Record<string, number> = {};
     for (const cell of cells) {

@@ -46,7 +46,7 @@ export function Picture({ drawing, width, chosen, onBox, onCell, onCloseAll }: P
         >
           <defs>
             <marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">
-              <path d="M0,0.8L7,4L0,7.2z" class="tip" />
+              <path d="M0,0.8L7,4L0,7.2z" class="arrow-tip" />
             </marker>
           </defs>
           {drawing.lines.map((line) => <Edge key={`${line.from} ${line.to}`} line={line} near={pointed} />)}

@@ -9,6 +9,8 @@ export interface GraphNode {
   total: number;
   states: Record<string, number>;
   flow_run: string | null;
+  /** Of a subflow, which may have no task runs. */
+  state_type?: string | null;
 }
 
 export interface GraphAnswer {
@@ -108,10 +110,16 @@ function boxesOf(nodes: readonly GraphNode[]): Map<string, Box> {
 }
 
 function closedBox(node: GraphNode): Box {
-  const { id, task, label, total, states } = node;
+  const { id, task, label, total } = node;
+  const states = shownStates(node);
   const kind = node.kind === "flow" ? "flow" : "tasks";
   const size = { x: 0, y: 0, width: BOX_WIDTH, height: BOX_HEIGHT };
   return { id, kind, task, label, total, states, flowRun: node.flow_run, selfLoop: 0, cells: [], ...size };
+}
+
+/** What a box's bar shows: a subflow without task runs shows its own state. */
+export function shownStates({ states, state_type: own }: GraphNode): Record<string, number> {
+  return Object.keys(states).length > 0 || !own ? states : { [own]: 1 };
 }
 
 function openBox(boxes: Map<string, Box>, node: GraphNode): Box {

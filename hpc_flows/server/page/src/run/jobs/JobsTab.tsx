@@ -6,6 +6,7 @@ import { count } from "../../clock";
 import { Empty, Pending } from "../../parts/frame";
 import { Time } from "../../parts/time";
 import { route, setQuery } from "../../routing/route";
+import { within } from "../places";
 import type { Job } from "../shapes";
 import { Name } from "../text";
 import { JobCard } from "./JobCard";
@@ -17,7 +18,7 @@ export function JobsTab({ run }: { run: FlowRun }) {
   const query = route.value.query;
   const offset = Math.max(0, Number(query.get("offset") ?? 0) || 0);
   const chosen = query.get("job");
-  const asked = { flow_run: run.id, phase: query.get("phase"), limit: PAGE, offset };
+  const asked = { ...within(run), phase: query.get("phase"), limit: PAGE, offset };
   const loaded = useLoad<Page<Job>>("jobs", asked, { run: run.run, pace: 1000 });
   if (loaded.data === null) return <Pending loaded={loaded} />;
   const { items, next, total } = loaded.data;

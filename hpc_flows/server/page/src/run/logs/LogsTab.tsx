@@ -7,6 +7,7 @@ import type { FlowRun, TaskRun } from "../../api/types";
 import { patch, type Query, route, setQuery } from "../../routing/route";
 import { isFinal } from "../../states";
 import { Command } from "../Copy";
+import { within } from "../places";
 import type { LogsAnswer } from "../shapes";
 import { cut, save } from "../text";
 import { stripped } from "./ansi";
@@ -22,7 +23,7 @@ export function LogsTab({ run }: { run: FlowRun }) {
   const of = query.get("of");
   const level = Number(query.get("level") ?? 0) || 0;
   const search = query.get("search") ?? "";
-  const asked = of !== null ? { task_run: of } : run.run === run.id ? { run: run.id } : { flow_run: run.id };
+  const asked = of !== null ? { task_run: of } : within(run);
   const filter: Query = { ...asked, level: level || null, search };
   const [follow, setFollow] = useState(true);
   const wrap = query.get("wrap") !== "no";

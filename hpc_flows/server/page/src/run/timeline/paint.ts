@@ -56,6 +56,7 @@ export function paintAxis(
   context.textBaseline = "top";
   const ticks = scale.ticks();
   const day = new Date((ticks[0]?.time ?? scale.begin) * 1000).toDateString();
+  let reached = 0;
   ticks.forEach((tick, index) => {
     const x = Math.round(left + tick.x) + 0.5;
     context.strokeStyle = palette.line;
@@ -65,8 +66,11 @@ export function paintAxis(
     context.stroke();
     context.fillStyle = palette.faint;
     const label = tickLabel(tick.time, scale.secondsPerPixel * 96, index === 0 ? null : day);
-    const room = left + scale.width - context.measureText(label).width;
-    context.fillText(label, Math.min(x + 3, room), 2);
+    const width = context.measureText(label).width;
+    const at = Math.min(x + 3, left + scale.width - width);
+    if (at < reached) return;
+    context.fillText(label, at, 2);
+    reached = at + width + 6;
   });
   for (const gap of scale.breaks()) paintBreak(context, left + gap.x, gap.width, height, palette);
 }
@@ -299,9 +303,9 @@ function paintBand(
   context.rect(left, top, scale.width, BAND_HEIGHT);
   context.clip();
   for (let at = 0; at < task.running.length; at += 1) {
-    const x = left + scale.x(bins.begin + at * bins.step);
-    const next = left + scale.x(bins.begin + (at + 1) * bins.step);
-    const width = Math.max(1, next - x + 0.5);
+    // Whole pixels: edges that overlap would show as stripes.
+    const x = Math.round(left + scale.x(bins.begin + at * bins.step));
+    const width = Math.max(1, Math.round(left + scale.x(bins.begin + (at + 1) * bins.step)) - x);
     const ran = (task.running[at]! / peak) * room;
     const waited = (task.queued[at]! / peak) * room;
     context.fillStyle = palette.states["RUNNING"] ?? palette.accent;

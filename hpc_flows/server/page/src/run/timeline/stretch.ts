@@ -1,5 +1,5 @@
 import type { Range } from "./Chart";
-import type { Lane, TimelineAnswer } from "./shape";
+import type { Lane, TaskBins, TimelineAnswer } from "./shape";
 
 /** The stretch of time that is drawn: what was brushed, or else all of it. */
 export function stretch(answer: TimelineAnswer, lanes: readonly Lane[], asked: Partial<Range>): Range {
@@ -22,4 +22,14 @@ function least(values: number[]): number | null {
 
 function greatest(values: number[]): number | null {
   return values.length ? values.reduce((a, b) => Math.max(a, b)) : null;
+}
+
+/** Bands in the order in which their tasks began. */
+export function inOrder(answer: TimelineAnswer): TimelineAnswer {
+  if (answer.mode === "rows") return answer;
+  const began = (task: TaskBins): number => {
+    const at = task.ended.findIndex((_, bin) => task.waiting[bin]! + task.queued[bin]! + task.running[bin]! + task.ended[bin]! > 0);
+    return at < 0 ? Infinity : at;
+  };
+  return { ...answer, tasks: [...answer.tasks].sort((a, b) => began(a) - began(b)) };
 }
