@@ -26,6 +26,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
   const main = useRef<HTMLElement>(null);
   useKeys(KEYS);
   useFocusOnArrival(main);
+  useTitle();
   return (
     <div class="shell">
       <a class="skip" href="#content" onClick={(event) => skip(event, main.current)}>
@@ -58,6 +59,15 @@ function useFocusOnArrival(main: { current: HTMLElement | null }): void {
     scrollTo(0, 0);
     main.current?.querySelector("h1")?.focus({ preventScroll: true });
   }, [place]);
+}
+
+/** The name of the place, which tabs and the history show. The page of a run sets its own. */
+function useTitle(): void {
+  const [here = ""] = route.value.path;
+  const word = RAIL.find(({ path }) => path === here)?.word;
+  useEffect(() => {
+    if (word !== undefined) document.title = `${word} · hpc_flows`;
+  }, [word]);
 }
 
 function Rail() {

@@ -54,7 +54,7 @@ export function Scatter({
         // uPlot would swallow clicks after a drag of a part of a pixel; `drew` tells them apart.
         drag: { x: true, y: false, setScale: false, click: () => undefined },
       },
-      scales: { x: { time: true }, y: { distr: 3, range: aLittleMore } },
+      scales: { x: { time: true, range: someMinutes }, y: { distr: 3, range: aLittleMore } },
       axes: [
         timeAxis(),
         axis({
@@ -122,6 +122,14 @@ function asDots(points: ScatterPoint[], at: number): Dot[] {
       y: Math.max(LEAST, point[4] ?? at - point[3]),
     }))
     .sort((a, b) => a.x - b.x);
+}
+
+/** Room for the marks at both sides, and five minutes at least: one run alone has no range. */
+function someMinutes(_: uPlot, first: number | null, last: number | null): [number, number] {
+  const from = first ?? Date.now() / 1000;
+  const to = last ?? from;
+  const room = Math.max((to - from) * 0.012, (300 - (to - from)) / 2);
+  return [from - room, to + room];
 }
 
 /** Room for the marks above and below, and at least a decade. */

@@ -1,4 +1,4 @@
-/** Throughput: how many task runs completed (up) and failed (down) in each slice of time. */
+/** Throughput: how many flow runs completed (up) and failed (down) in each slice of time. */
 
 import { useMemo } from "preact/hooks";
 import uPlot from "uplot";
@@ -13,8 +13,8 @@ export function Strip({ strip, from, to }: { strip: Dashboard["strip"]; from: nu
   const data = useMemo<uPlot.AlignedData>(
     () => [
       strip.map((slice) => slice.t),
-      strip.map((slice) => slice.completed),
-      strip.map((slice) => -slice.failed),
+      strip.map((slice) => slice.completed || null),
+      strip.map((slice) => (slice.failed ? -slice.failed : null)),
     ],
     [strip],
   );
@@ -49,7 +49,7 @@ export function Strip({ strip, from, to }: { strip: Dashboard["strip"]; from: nu
         ref={place}
         class="plot"
         role="img"
-        aria-label={`${count(completed)} task runs completed and ${count(failed)} failed or crashed in this time`}
+        aria-label={`${count(completed)} flow runs completed and ${count(failed)} failed or crashed in this time`}
       />
       <figcaption class="small soft">
         <span class="swatch s-completed">{count(completed)} completed</span>

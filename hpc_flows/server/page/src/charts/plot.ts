@@ -76,13 +76,14 @@ export function timeTicks(splits: number[]): string[] {
     const isNew = today !== day;
     day = today;
     if (step >= DAY) return today;
-    const clock = CLOCK.format(when);
+    const clock = (step < 60 ? SECONDS : CLOCK).format(when);
     return isNew && clock.startsWith("00:00") ? today : clock;
   });
 }
 
 const DAYS = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const SECONDS = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 /** The axis of times, one line high. */
 export function timeAxis(): uPlot.Axis {

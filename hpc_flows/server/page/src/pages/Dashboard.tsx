@@ -45,7 +45,7 @@ function Content({ data, hours }: { data: Data; hours: number }) {
           <Active runs={data.active} />
         </div>
         <div>
-          <Section title="Task runs ended">
+          <Section title="Flow runs ended">
             <Strip strip={data.strip} from={to - hours * 3600} to={to} />
           </Section>
           <Queues />

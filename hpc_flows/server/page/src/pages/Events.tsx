@@ -10,6 +10,8 @@ import { Time } from "../parts/time";
 import { href, route } from "../routing/route";
 
 const LIMIT = 50;
+/** Signs of a payload that show before it is opened. */
+const GLIMPSE = 160;
 const TIMES = [
   ["", "Any time"],
   ["3600", "Last hour"],
@@ -62,7 +64,7 @@ export function Events() {
 }
 
 function EventRow({ event }: { event: UserEvent }) {
-  const payload = asText(event.payload);
+  const whole = hasContent(event.payload);
   return (
     <li class="event">
       <span class="soft nowrap when">
@@ -75,10 +77,12 @@ function EventRow({ event }: { event: UserEvent }) {
           run
         </a>
       )}
-      {payload !== null && (
+      {whole && (
         <details>
-          <summary class="small">payload</summary>
-          <pre>{payload}</pre>
+          <summary class="mono" title="Show the payload">
+            {JSON.stringify(event.payload).slice(0, GLIMPSE)}
+          </summary>
+          <pre>{JSON.stringify(event.payload, null, 2)}</pre>
         </details>
       )}
     </li>
@@ -92,9 +96,7 @@ function resourceName(resource: UserEvent["resource"]): string {
   return typeof found === "string" ? found : JSON.stringify(resource);
 }
 
-/** A payload as indented JSON; null when there is none. */
-function asText(payload: unknown): string | null {
-  if (payload === null || payload === undefined) return null;
-  if (typeof payload === "object" && Object.keys(payload).length === 0) return null;
-  return JSON.stringify(payload, null, 2);
+function hasContent(payload: unknown): boolean {
+  if (payload === null || payload === undefined) return false;
+  return typeof payload !== "object" || Object.keys(payload).length > 0;
 }

@@ -24,7 +24,9 @@ export function Progress({ run }: { run: FlowRun }) {
     (sum, [type, n]) => sum + (isFinal(type) ? n : 0),
     0,
   );
-  if (run.total_tasks === 0) return <span class="faint small">no tasks yet</span>;
+  if (run.total_tasks === 0) return (
+      <span class="faint small">{isFinal(run.state_type) ? "no task runs" : "no task runs yet"}</span>
+    );
   return (
     <span class="progress">
       <StateBar counts={run.tasks} total={run.total_tasks} />
