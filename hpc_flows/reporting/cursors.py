@@ -105,7 +105,7 @@ class Cursor:
         """Return the cursor that `to_dict` gave, or a new one if that cannot be read."""
         try:
             return _read(run, found)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return cls(run)
 
 
