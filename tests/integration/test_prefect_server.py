@@ -278,6 +278,21 @@ def test_states_of_one_moment_are_all_recorded(prefect_server: PrefectServer) ->
     assert task["state_name"] == "Completed"
 
 
+def test_a_task_outside_of_any_flow_is_shown_too(prefect_server: PrefectServer) -> None:
+    journal = _journal()
+    lines = [line for line in journal.lines if b'"flow-run"' not in line.text]
+    task = next(e for e in journal.batch().events() if e.kind == "task-run").data["id"]
+    about = RunAbout(journal.run, "", {"id": journal.run, "task": "square"})
+    for _ in range(2):
+        _send(prefect_server, Batch(about, lines))
+    shown = _until(lambda: _get(prefect_server, f"/task_runs/{task}"))
+    _until(lambda: _get(prefect_server, f"/task_runs/{task}")["state_name"] == "Completed")
+    assert shown["flow_run_id"] is None
+    wanted = {"logs": {"task_run_id": {"any_": [task]}}}
+    assert len(prefect_server.post("/logs/filter", wanted)) == 0
+    assert len(prefect_server.get(f"/task_run_states/?task_run_id={task}")) == 3
+
+
 def test_many_runs_of_a_task_are_shown_as_one_with_counts(prefect_server: PrefectServer) -> None:
     journal = _journal(runs=30)
     _send(prefect_server, journal.batch(), most=5)

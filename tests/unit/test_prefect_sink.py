@@ -141,6 +141,26 @@ def _as_folder(journal: Journal, folder: Path) -> str:
     return str(folder)
 
 
+def test_a_task_outside_of_any_flow_is_told_without_a_flow_run(double: PrefectDouble) -> None:
+    journal = Journal()
+    journal.task(flow_run=None)
+    journal.state("Running")
+    journal.log("alone", task_run=TASK, flow_run=None)
+    journal.state("Completed")
+    batch = journal.batch()
+    about = RunAbout(RUN, "", {"id": RUN, "task": "square", "name": "square"})
+    for _ in range(2):
+        sink = _sink(double)
+        assert sink.send(type(batch)(about, batch.lines)).refused == 0
+        sink.finish(about)
+    assert _names(double) == ["Running", "Completed"]
+    assert not [event for event in double.events.values() if event["related"]]
+    assert not double.states
+    (log,) = double.logs
+    assert (log["flow_run_id"], log["task_run_id"]) == (None, TASK)
+    assert not sink._reports
+
+
 def test_a_state_that_comes_before_its_task_run_waits_for_it(double: PrefectDouble) -> None:
     journal, sink = Journal(), _sink(double)
     journal.state("Running", where={"writer": "hf-1-0-0"})

@@ -44,7 +44,8 @@ def check_event(event: dict[str, Any], flow_runs: Container[str]) -> None:
 
     Args:
         event: as it would be sent.
-        flow_runs: ids of the flow runs that the server is known to have.
+        flow_runs: ids of the flow runs that the server is known to have; an empty one among them
+            where task runs belong to none.
 
     Raises:
         ValueError: it cannot; the message says why.
@@ -71,6 +72,8 @@ def _check_resource(event: dict[str, Any]) -> None:
 
 
 def _check_related(related: list[dict[str, str]], flow_runs: Container[str]) -> None:
+    if not related and "" in flow_runs:
+        return
     ids = {item["prefect.resource.role"]: item["prefect.resource.id"] for item in related}
     _need(ids.keys() == {"flow-run", "flow"}, "related")
     flow_run = ids["flow-run"].removeprefix("prefect.flow-run.")

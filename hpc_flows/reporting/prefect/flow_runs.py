@@ -60,8 +60,9 @@ class FlowRuns:
         self.were_there = False
 
     def there(self) -> set[str]:
-        """Return the server's ids of those that it has."""
-        return {flow.there for flow in self._memory.flows.values() if flow.there is not None}
+        """Return the server's ids of those that it has; with an empty one where none is needed."""
+        flows = self._memory.flows.values()
+        return {flow.there or "" for flow in flows if flow.there is not None or flow.is_none}
 
     def ensure(self, flow: FlowRecord) -> None:
         """Make a flow run at the server, unless it is there.
@@ -69,7 +70,7 @@ class FlowRuns:
         Raises:
             SinkTrouble, SinkRefusal, BatchRefused, RunGone: as `hpc_flows.reporting.sink` says.
         """
-        if flow.there is not None:
+        if flow.there is not None or flow.is_none:
             return
         if flow.parent is not None:
             self.ensure(self._memory.flow(flow.parent))
@@ -87,7 +88,8 @@ class FlowRuns:
         Raises:
             RunGone: one was deleted there.
         """
-        wanted = {event["related"][0]["prefect.resource.id"].rpartition(".")[2] for event in events}
+        ids = (event["related"][0]["prefect.resource.id"] for event in events if event["related"])
+        wanted = {id_.rpartition(".")[2] for id_ in ids}
         for flow in self._memory.flows.values():
             if flow.there in wanted and monotonic() - flow.checked > _TRUSTED:
                 try:

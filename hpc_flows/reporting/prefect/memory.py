@@ -181,6 +181,7 @@ class FlowRecord:
 
     Attributes:
         id: ours.
+        is_none: whether there is none: task runs outside of any flow, kept under the run's id.
         there, flow_there: the server's ids of it and of its flow; None until it was made there.
         top: rank of the state that the server has, or -1.
         placeholder: stands for it in its parent; None for the root.
@@ -191,6 +192,7 @@ class FlowRecord:
 
     def __init__(self, id_: str) -> None:
         self.id = id_
+        self.is_none = False
         self.there: str | None = None
         self.flow_there: str | None = None
         self.top = -1

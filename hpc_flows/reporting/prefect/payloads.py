@@ -284,6 +284,8 @@ def _event(
 
 
 def _related(flow: FlowRecord) -> list[dict[str, str]]:
+    if flow.is_none:
+        return []
     kinds = (("flow-run", flow.there, flow.name), ("flow", flow.flow_there, flow.flow))
     return [
         {

@@ -7,9 +7,10 @@ run that nothing here remembers, it is asked which of these it has.
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.reporting.prefect.server import PrefectServer, Rejected
+from hpc_flows.reporting.prefect.server import NotThere, PrefectServer, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,7 @@ class Replays:
             return bodies
         times = [body["timestamp"] for body in bodies]
         window = {"after_": min(times), "before_": max(times)}
-        runs = sorted({body["flow_run_id"] for body in bodies})
-        wanted = {"flow_run_id": {"any_": runs}, "timestamp": window}
+        wanted = {**self._ours(), "timestamp": window}
         there = {_known(row) for row in self._rows("/logs/filter", {"logs": wanted})}
         return [body for body in bodies if _known(body) not in there]
 
@@ -52,10 +52,26 @@ class Replays:
         if not self.doubtful:
             return None
         if self._artifacts is None:
-            there = [flow.there for flow in self._memory.flows.values() if flow.there]
-            wanted = {"artifacts": {"flow_run_id": {"any_": there}}}
-            self._artifacts = dict(map(_named, self._rows("/artifacts/filter", wanted)))
+            rows = self._rows("/artifacts/filter", {"artifacts": self._ours()})
+            self._artifacts = dict(map(_named, rows))
         return self._artifacts.get(ours)
+
+    def _ours(self) -> dict[str, Any]:
+        """Return the filter for what belongs to the run."""
+        there = [flow.there for flow in self._memory.flows.values() if flow.there]
+        if there:
+            return {"flow_run_id": {"any_": there}}
+        return {"task_run_id": {"any_": [record.id for record in self._memory.tasks.values()]}}
+
+    def task_run_is_there(self) -> bool:
+        """Tell whether the server has a task run of ours: for those outside of any flow."""
+        for record in islice(self._memory.tasks.values(), 1):
+            try:
+                self._server.get(f"/task_runs/{record.id}")
+            except NotThere:
+                continue
+            return True
+        return False
 
     def _rows(self, path: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         offset = 0

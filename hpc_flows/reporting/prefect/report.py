@@ -67,11 +67,15 @@ class RunReport:
     ) -> None:
         self._about, self._server, self._pace, self._marks = about, server, pace, marks
         self._memory = RunMemory(about.id, most)
+        self._root = self._memory.flow(about.id)
+        # A task that is called or submitted outside of any flow is a run of its own.
+        self._root.is_none = "task" in about.facts and "flow" not in about.facts
         self._planner = Planner(self._memory)
         self._flow_runs = FlowRuns(self._memory, server, marks, self._send_events)
         self._replays = Replays(server, self._memory)
         self._recalled = False
         self._ended = float("-inf")
+        self._told_any = False
 
     def send(self, batch: Batch) -> Receipt:
         """Tell the server of a batch.
@@ -106,7 +110,10 @@ class RunReport:
         """Tell what was held back for a while; return whether the run has ended."""
         for flow in self._memory.flows.values():
             self._tell_groups(flow, at_once=True)
-        return self._memory.flow(self._about.id).ended is not None
+        if not self._root.is_none:
+            return self._root.ended is not None
+        newest = [record.newest for record in self._memory.tasks.values()]
+        return all(change is not None and change.stage >= FINAL for change in newest)
 
     def attach(self, artifact: str, content: bytes) -> None:
         """Send the data of an artifact that were too large for its event."""
@@ -137,7 +144,7 @@ class RunReport:
         for flow in plan.flows.values():
             if self._planner.is_ready(flow):
                 self._flow_runs.ensure(flow)
-        self._replays.doubtful = self._replays.doubtful or self._flow_runs.were_there
+        self._doubt()
         ends = [(flow, change) for flow, change in plan.flow_states if change.stage >= FINAL]
         for flow, change in plan.flow_states:
             if change.stage < FINAL:
@@ -153,6 +160,13 @@ class RunReport:
             self._tell_groups(flow, at_once=True)
             self._flow_runs.change(flow, change)
         return refused
+
+    def _doubt(self) -> None:
+        """Find out once whether the server was told before by somebody who has forgotten it."""
+        if self._root.is_none and self._marks.is_empty and not self._told_any:
+            self._replays.doubtful = self._replays.task_run_is_there()
+        self._told_any = True
+        self._replays.doubtful = self._replays.doubtful or self._flow_runs.were_there
 
     def _tell_tasks(self, plan: Plan) -> int:
         refused, ready = 0, []
@@ -219,6 +233,7 @@ class RunReport:
                 self._flow_runs.ensure(flow)
                 bodies.append(log_body(event, flow, self._planner.task(event.data)))
             try:
+                bodies = [body for body in bodies if body["flow_run_id"] or body["task_run_id"]]
                 bodies = self._replays.unsent_logs(bodies)
                 if bodies:
                     self._server.post("/logs/", bodies)
