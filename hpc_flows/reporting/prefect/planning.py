@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hpc_flows.journal.event import Event
     from hpc_flows.journal.views import Change
 
+#: Log records and artifacts that wait for the run that they belong to; older ones are dropped.
+_MOST_HELD = 10_000
+
 
 class Plan:
     """What is to be sent.
@@ -170,6 +173,8 @@ class Planner:
             for event in self._held_others:
                 (plan.logs if event.kind == "log" else plan.artifacts).append(event)
             self._held_others = []
+        # A run whose first line is damaged is never heard of; its logs must not fill the memory.
+        del self._held_others[:-_MOST_HELD]
 
     def _release_task(self, id_: str, record: TaskRecord, plan: Plan) -> None:
         flow = self._memory.flow(record.flow_run) if record.flow_run else None
