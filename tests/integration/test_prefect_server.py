@@ -258,6 +258,21 @@ def test_a_driver_reports_by_itself_when_prefects_variable_is_set(
     assert flow_run["state_name"] == "Completed"
 
 
+def test_a_run_that_was_not_reported_is_sent_by_hand(
+    prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    folder = _run_flow(home)
+    env = {"HPC_FLOWS_HOME": str(home), "PREFECT_API_URL": prefect_server.url}
+    for _ in range(2):
+        argv = [sys.executable, "-m", "hpc_flows", "relay", "once"]
+        whole = dict(os.environ) | env
+        done = subprocess.run(argv, env=whole, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr + done.stdout
+    shown = _shown(prefect_server, os.path.basename(folder), 8)
+    assert sorted({task["state_name"] for task in shown}) == ["Completed", "Failed"]
+
+
 def test_a_relay_that_is_hours_late_tells_the_true_times(prefect_server: PrefectServer) -> None:
     journal = _journal(begin=time.time() - 6 * 3600)
     _send(prefect_server, journal.batch())
