@@ -57,7 +57,9 @@ def ls(limit: int, state: str | None, flow: str | None, local: bool, as_json: bo
         print_flow_runs(rows)
     else:
         of_those = " of those" if state or flow else ""
-        click.echo(f"There are no flow runs{of_those} on {source.place}.")
+        where = f"in {source.place}" if source.api is None else f"on {source.place}"
+        hint = "" if source.api is None else " Those of this home: --local"
+        click.echo(f"There are no flow runs{of_those} {where}.{hint}")
 
 
 @flow_run.command()

@@ -11,8 +11,9 @@ from hpc_flows.cli.progress import Follower, goes_on
 from hpc_flows.cli.run_source import LEVELS, listed
 from hpc_flows.exceptions import UnknownRun, close_match
 from hpc_flows.jobs.reasons import outlook
+from hpc_flows.journal.event import DRIVER
 from hpc_flows.journal.index import find_run, list_runs, summarise
-from hpc_flows.journal.reader import JournalReader
+from hpc_flows.journal.reader import JournalReader, decode
 from hpc_flows.journal.replay import RunView
 from hpc_flows.schedulers.base import Phase
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _WHOLE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+#: Bytes at the beginning of a journal in which the making of the flow run stands.
+_HEAD = 64 * 1024
+
 #: Seconds between two looks at a run that is followed.
 _PERIOD = 0.5
 
@@ -38,16 +42,16 @@ class Journals:
         self.home: str | None = home
         self.api: Api | None = None
         self._home = home
-        self.place = f"the journals in {home}"
+        self.place = home
 
     def flow_runs(self, *, state: str | None, flow: str | None, limit: int) -> list[Row]:
         """Return runs, the newest first; 0 sets no limit."""
         found = [
-            listed(_summary_row(run))
+            run
             for run in list_runs(self._home)
             if state in (None, (run.state_type or "").lower()) and flow in (None, run.flow)
         ]
-        return found[:limit] if limit else found
+        return [listed(_summary_row(run)) for run in (found[:limit] if limit else found)]
 
     def flow_run(self, wanted: str) -> Row:
         """Return a flow run; a subflow's by its whole id."""
@@ -185,10 +189,27 @@ def _is_in(run: TaskRunView, flow_run: Row) -> bool:
 def _summary_row(run: RunSummary) -> Row:
     return {
         **run.to_dict(),
+        "created": _made(run) or run.created,
         "run": run.id,
         "parent_flow_run": None,
         "driver": driver_word(run),
     }
+
+
+def _made(run: RunSummary) -> float | None:
+    """Return when the flow run was made; its folder is a little older."""
+    try:
+        with open(os.path.join(run.path, "journal", f"{DRIVER}.jsonl"), "rb") as file:
+            head = file.read(_HEAD).split(b"\n")
+    except OSError:
+        return None
+    for line in head:
+        if b'"kind":"flow-run"' in line:
+            try:
+                return decode(line).wall
+            except ValueError:  # damaged, or cut by the end of what was read
+                return None
+    return None
 
 
 def driver_word(run: RunSummary) -> str | None:

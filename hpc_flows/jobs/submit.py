@@ -27,7 +27,7 @@ from hpc_flows.jobs.collect import Collector
 from hpc_flows.jobs.limits import Bucket, backoff
 from hpc_flows.jobs.submission import Stage
 from hpc_flows.logging import ERROR
-from hpc_flows.states import Failed, InfrastructurePending, StateType
+from hpc_flows.states import Cancelled, Failed, InfrastructurePending, StateType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -250,7 +250,16 @@ class Desk:
         return not wait
 
     def _step_aside(self, head: Submission) -> None:
-        """Let those behind it pass: they may be of flow runs that are not paused."""
+        """Let those behind it pass: they may be of flow runs that are not paused.
+
+        When the whole run is being cancelled its runs end here: the flow may wait for them in a way
+        that nothing else ends.
+        """
+        if self._root.cancel_reason is not None:
+            self._give_up(head)
+            for element in head.alive():
+                self._tracker.end(element, Cancelled(self._root.cancel_reason))
+            return
         head.not_before = time.monotonic() + PAUSE_LOOK
         with self._wake:
             self._queue.remove(head)

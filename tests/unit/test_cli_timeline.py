@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpc_flows.cli.timeline import BARS_PER_TASK, draw, lane
+from hpc_flows.cli.timeline import BARS_PER_TASK, draw, draw_bins, lane, lane_of_row
 
 START = 1_700_000_000.0
 
@@ -101,3 +101,42 @@ def test_the_axis_names_times_of_the_run() -> None:
     axis = lines_of(on_cluster("train", 10, 20, 40))[0]
     assert axis.split()[0] == "0"
     assert "20 s" in axis
+
+
+def test_a_servers_row_is_drawn_as_the_journals_run_is() -> None:
+    run = on_cluster("train", 10, 20, 40)
+    row: dict[str, Any] = {
+        "task": "train",
+        "name": "train-0",
+        "created": START,
+        "queued": START + 10,
+        "started": START + 20,
+        "ended": START + 40,
+        "state_type": "COMPLETED",
+    }
+    assert lane_of_row(row, START + 99) == lane(run, START + 99)
+    waits = lane_of_row({**row, "queued": None, "started": None, "ended": None}, START + 50)
+    assert [(span.kind, span.end - START) for span in waits.spans] == [("waiting", 50)]
+    failed = lane_of_row({**row, "state_type": "FAILED"}, START + 99)
+    assert failed.ending == "FAILED"
+
+
+def test_counts_of_many_are_drawn_as_curves() -> None:
+    answer = {
+        "begin": START,
+        "end": START + 100,
+        "tasks": [
+            {"task": "train", "queued": [0, 900, 500, 0], "running": [0, 0, 400, 800]},
+            {"task": "merge", "queued": [0, 0, 0, 0], "running": [0, 0, 0, 1]},
+        ],
+    }
+    lines = [line.plain for line in draw_bins(answer, width=60)]
+    assert [line[:5] for line in lines[1:4]] == ["train", "     ", "merge"]
+    assert lines[1].endswith("≤900 queued")
+    assert lines[2].endswith("≤800 running")
+    drawn = lines[2].partition("▕")[2]
+    assert drawn.index("▄") < drawn.index("█")
+    assert all(len(line) <= 60 for line in lines)
+    assert draw_bins({**answer, "tasks": []}, width=60) == []
+    ascii_ = "\n".join(line.plain for line in draw_bins(answer, width=40, unicode=False))
+    assert ascii_.isascii()
