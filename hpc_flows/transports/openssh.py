@@ -108,7 +108,8 @@ def ssh_command(
 
     Args:
         destination: where to log in.
-        argv: the command and its arguments, run by the login shell with each word quoted.
+        argv: the command and its arguments, run by the login shell with each word quoted; `~/` at
+            the beginning of one is the home folder there.
         options: how to connect.
 
     Raises:
@@ -116,9 +117,13 @@ def ssh_command(
     """
     require_ssh()
     client = OpenSshClient(destination, options or SshOptions())
-    command = " ".join(map(shlex.quote, argv))
+    command = " ".join(map(_quoted, argv))
     lent = find_lent(client)
     if lent is not None:
         return lent.session(command)
     words = ["-o", "LogLevel=ERROR", "-o", "ControlMaster=no", "-o", "ControlPath=none"]
     return [*client.logging_in(), *words, "-T", *client.whereto(), command]
+
+
+def _quoted(word: str) -> str:
+    return f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word)

@@ -45,9 +45,10 @@ class SshError(TransportError):
         return type(self), (str(self), self.kind)
 
 
+#: With `{host}` in it, which is filled in with the message.
 _INSTEAD = (
-    "let the server fetch the events over plain ssh: `hpc-flows relay --stdio` "
-    "(docs/how-to/ssh-tunnel.md)."
+    "let the server's side fetch the events over plain ssh with `hpc-flows relay pull "
+    "ssh://{host}` (docs/how-to/ssh-tunnel.md)."
 )
 
 #: What is said of each kind where nothing more is known.
@@ -101,10 +102,10 @@ def trouble(
         message: instead of what is usually said of that kind, with `{host}` in it.
         said: what the ssh client said, to be cited.
     """
-    told = (message or _MESSAGES[kind]).format(host=host, target=target)
+    told = message or _MESSAGES[kind]
     if kind == NO_SERVER and target is not None and target.path:
         told += _OR_FORBIDDEN
-    return SshError(f"{told}{said}", kind)
+    return SshError(f"{told.format(host=host, target=target)}{said}", kind)
 
 
 class _Sign(NamedTuple):

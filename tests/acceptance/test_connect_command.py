@@ -123,9 +123,9 @@ def test_a_login_is_kept_shown_and_closed(shell: Shell, sshd: Sshd) -> None:
     options = SshOptions(config=str(sshd.config))
     with OpenSshTransport(Destination(sshd.host), options) as transport:
         assert transport.run(["echo", "hi"]).stdout == "hi\n"
-    words = ssh_command(Destination(sshd.host), ["printf", "%s|", "two words", "$HOME"], options)
+    words = ssh_command(Destination(sshd.host), ["printf", "%s|", "a b", "$HOME", "~/x y"], options)
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout == "two words|$HOME|"
+    assert done.stdout == f"a b|$HOME|{Path.home()}/x y|"
     assert sshd.logins() == 1
     assert "Closed the login" in shell.run("connect", "--close", sshd.host).stdout
     assert "no login" in shell.run("connect", "--status").stdout

@@ -129,7 +129,7 @@ def test_a_site_that_forbids_it_is_told(sshd: Sshd, server: FarServer, home: Pat
         pace=QUICK,
     ) as tunnel:
         until(lambda: tunnel.status().trouble == "forwarding not allowed")
-        assert "hpc-flows relay --stdio" in str(tunnel.status().error)
+        assert "hpc-flows relay pull ssh://login.test" in str(tunnel.status().error)
 
 
 def test_ends_that_are_dead_or_of_others_are_passed_over(home: Path, runtime: Path) -> None:

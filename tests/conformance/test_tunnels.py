@@ -71,7 +71,7 @@ class Laying:
     def __call__(
         self, target: Target, *, host: str | None = None, pace: Pace = QUICK, **options: int
     ) -> Tunnel:
-        settings = {"connect_timeout": 5, "alive_interval": 1, "alive_count": 2, **options}
+        settings = {"connect_timeout": 5, "alive_interval": 1, "alive_count": 6, **options}
         tunnel = open_tunnel(
             Destination(host or self.sshd.host),
             target,
@@ -225,7 +225,7 @@ def test_a_server_that_is_not_the_right_one_is_no_tunnel(lay: Laying) -> None:
 def test_forwarding_that_is_not_allowed_is_told(lay: Laying, server: FarServer) -> None:
     lay.sshd.restart(AllowTcpForwarding="no", AllowStreamLocalForwarding="no")
     said = troubled(lay(server.target), "forwarding not allowed")
-    assert "hpc-flows relay --stdio" in said
+    assert "hpc-flows relay pull ssh://login.test" in said
 
 
 def test_a_socket_that_may_not_be_allowed_is_told(lay: Laying, runtime: Path) -> None:
