@@ -82,6 +82,7 @@ class _SinkThread(Thread):
         self._relay: Relay | None = None
         self._problem = ""
         self._is_done = False
+        self._began = time.monotonic()
 
     def run(self) -> None:
         """Report; called in the thread."""
@@ -129,8 +130,9 @@ class _SinkThread(Thread):
             relay.hurry()
 
     def _flush(self, relay: Relay) -> None:
-        # A sink that was silent just now gets one more chance, not all the time there is.
-        seconds = FLUSH_IN_TROUBLE if relay.trouble else FLUSH
+        # A sink that was silent all the while gets one more chance, not all the time there is.
+        dialling = bool(relay.sink.way()) and time.monotonic() - self._began < FLUSH
+        seconds = FLUSH_IN_TROUBLE if relay.trouble and not dialling else FLUSH
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             relay.try_now()

@@ -81,6 +81,8 @@ class ServerSink(Sink):
         try:
             self._client.close()
             self._client = self._find()
+            if self._way is not None:
+                self._way.wait()
             found = self._client.identity(fresh=True)
         except (ClientError, TransportError) as error:
             raise self._translated(error) from error

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the server may take to prove itself through the tunnel.
 _PROBE_TIMEOUT = 10.0
+#: Seconds for which a tunnel that is being dialled is waited for.
+_MOMENT = 3.0
 
 
 class Way:
@@ -60,6 +62,10 @@ class Way:
         """
         with Client(self.url, self.token, timeout=_PROBE_TIMEOUT, via=lambda: path) as client:
             client.identity(fresh=True)
+
+    def wait(self) -> None:
+        """Give a tunnel that is being dialled a moment to be up."""
+        self._tunnel.wait_until_up(_MOMENT)
 
     def suspect(self) -> None:
         """Say that a request failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -185,6 +186,62 @@ def test_what_is_asked_on_the_server_reaches_the_driver(fake: FakeServer, home: 
     answers = dict(fake.command_answers)
     assert answers["c1"]["status"] == "delivered"
     assert "c2" not in answers  # not of this run: not this driver's to answer
+
+
+CLUSTER_FLOW = """
+import time
+from hpc_flows import Resources, flow, task
+
+@task(resources=Resources(cpus=1, memory="100MB", walltime="5m"))
+def speak(number):
+    print("this is number", number)
+    if number == 2:
+        raise ValueError(number)
+
+@flow
+def speaking():
+    speak.map(range(3), return_state=True)
+    time.sleep(3)
+
+speaking(return_state=True)
+"""
+
+
+def test_scripts_output_and_the_state_of_the_cluster_come_along(
+    fake: FakeServer, home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "speaking.py"
+    path.write_text(CLUSTER_FLOW)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HPC_FLOWS_CLUSTER": "mock",
+    }
+    try:
+        subprocess.run(
+            [sys.executable, str(path)],
+            env=environment,
+            check=True,
+            timeout=90,
+            capture_output=True,
+        )
+    finally:
+        words = [sys.executable, "-m", "hpc_flows", "mock", "stop"]
+        subprocess.run(words, env=environment, check=True, timeout=60, capture_output=True)
+    (run,) = list_runs(str(home))
+    view = replay(read_run(run.path))
+    (job,) = view.jobs.values()
+    script = fake.attachments[run.id, "script", job.token]
+    assert script == Path(run.path, "jobs", job.token, "script.sh").read_bytes()
+    outputs = {key: text for (_, kind, key), text in fake.attachments.items() if kind == "output"}
+    assert {view.task_runs[key].map_index for key in outputs} <= {0, 1, 2}
+    failed = next(each.id for each in view.task_runs.values() if each.state_type == "FAILED")
+    assert b"number" in outputs[failed]
+    assert _state_of(fake, run.id) == _shown(view)
+    surveys = [beat["clusters"]["mock"] for beat in fake.beats if beat["clusters"]]
+    assert surveys, "no heartbeat told of the cluster"
+    assert surveys[-1]["error"] is None
+    assert sum(row["cpus"] for row in surveys[-1]["partitions"]) > 0
 
 
 def test_nothing_of_reporting_is_loaded_when_nothing_is_configured(home: Path) -> None:
