@@ -184,6 +184,12 @@ task_runs = Table(
         postgresql_where=text(IS_BAD),
     ),
     Index(
+        "ix_task_runs_all_bad",
+        "created",
+        sqlite_where=text(IS_BAD),
+        postgresql_where=text(IS_BAD),
+    ),
+    Index(
         "ix_task_runs_open",
         "run_pk",
         "created",

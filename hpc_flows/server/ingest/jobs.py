@@ -57,11 +57,6 @@ class Places:
 
     found: dict[str, list[tuple[Job, int]]] = field(default_factory=dict)
 
-    @property
-    def ids(self) -> set[str]:
-        """The task runs that some job of the batch carries."""
-        return set(self.found)
-
     def put(self, batch: Batch, subjects: dict[str, TaskSubject]) -> None:
         """Put task runs into their jobs; of several the latest submission counts."""
         fresh = {job.view.token: job.view.order for all_ in self.found.values() for job, _ in all_}

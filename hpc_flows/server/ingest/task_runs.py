@@ -113,7 +113,8 @@ def take_task_runs(batch: Batch, told: dict[str, list[Event]], places: Places) -
     Returns:
         The task runs that there are now, as they were written.
     """
-    ids = list(told.keys() | places.ids)
+    # In the order in which they were heard of, which their keys will have.
+    ids = list(dict.fromkeys([*told, *places.found]))
     if not ids:
         return []
     subjects = load_task_runs(batch, ids)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from hpc_flows.server.db.bulk import found
+from hpc_flows.server.db.kept import opened
 from hpc_flows.server.db.models import edges, flow_runs, task_counts, task_runs, task_spans
 from hpc_flows.server.queries.flow_runs import described, key_of
 
@@ -27,7 +28,7 @@ Pair = tuple[str, str]
 
 
 def graph(
-    connection: Connection, sight: Sight, id_: str, opened: tuple[str, ...] = ()
+    connection: Connection, sight: Sight, id_: str, open_tasks: tuple[str, ...] = ()
 ) -> dict[str, Any] | None:
     """Return the graph of a flow run.
 
@@ -35,20 +36,22 @@ def graph(
         connection: where to ask.
         sight: who looks.
         id_: of the flow run.
-        opened: tasks whose runs shall be nodes of their own.
+        open_tasks: tasks whose runs shall be nodes of their own.
 
     Raises:
         ValueError: too many tasks are open.
     """
-    if len(opened) > MOST_OPEN:
-        raise ValueError(f"At most {MOST_OPEN} tasks can be open, and {len(opened)} are asked for.")
+    if len(open_tasks) > MOST_OPEN:
+        raise ValueError(
+            f"At most {MOST_OPEN} tasks can be open, and {len(open_tasks)} are asked for."
+        )
     key = key_of(connection, sight, id_)
     if key is None:
         return None
     tasks = _tasks(connection, key.run_pk, id_)
     flows = _subflows(connection, key.run_pk, id_)
     shown = dict(list(tasks.items())[:MOST_NODES])
-    open_ = [task for task in opened if task in shown]
+    open_ = [task for task in open_tasks if task in shown]
     runs = {task: _runs(connection, key.run_pk, id_, task) for task in open_}
     left_out = (
         len(tasks) - len(shown) + sum(shown[task]["total"] - len(runs[task]) for task in open_)
@@ -180,14 +183,32 @@ def _links(connection: Connection, run_pk: int, rows: dict[int, str]) -> Iterabl
         "SELECT u.id, u.task, t.pk, t.id, t.flow_run, t.task FROM links l "
         "JOIN task_runs t ON t.pk = l.pk "
         "JOIN task_runs u ON u.run_pk = l.run_pk AND u.id = l.upstream "
-        "WHERE l.run_pk = %s AND "
+        "WHERE l.run_pk = %s AND l.upstream {among}"
     )
-    from_opened = found(connection, query + "l.upstream {among}", (run_pk,), list(rows.values()))
-    into = (
-        "SELECT u.id, u.task, t.pk, t.id, t.flow_run, t.task FROM task_runs t "
-        "JOIN task_run_facts f ON f.pk = t.pk "
-        "JOIN links l ON l.pk = t.pk AND l.run_pk = t.run_pk "
-        "JOIN task_runs u ON u.run_pk = l.run_pk AND u.id = l.upstream "
-        "WHERE t.run_pk = %s AND t.pk {among}"
+    return [
+        *found(connection, query, (run_pk,), list(rows.values())),
+        *_taken(connection, run_pk, list(rows)),
+    ]
+
+
+def _taken(connection: Connection, run_pk: int, keys: list[int]) -> Iterable[Any]:
+    """Return both ends of the edges that end at some task runs."""
+    # What a run takes stands in the event that made it; the links are sorted by where they begin.
+    query = (
+        "SELECT t.pk, t.id, t.flow_run, t.task, f.made FROM task_runs t "
+        "JOIN task_run_facts f ON f.pk = t.pk WHERE f.made IS NOT NULL AND t.pk {among}"
     )
-    return [*from_opened, *found(connection, into, (run_pk,), list(rows))]
+    ends = found(connection, query, (), keys)
+    upstream = {end.pk: _upstream(end.made) for end in ends}
+    wanted = sorted({id_ for ids in upstream.values() for id_ in ids})
+    query = "SELECT id, task FROM task_runs WHERE run_pk = %s AND id {among}"
+    tasks = {row.id: row.task for row in found(connection, query, (run_pk,), wanted)}
+    for end in ends:
+        for id_ in upstream[end.pk]:
+            if id_ in tasks:
+                yield id_, tasks[id_], end.pk, end.id, end.flow_run, end.task
+
+
+def _upstream(made: str) -> list[str]:
+    ids = opened(made)[1].get("upstream") or ()
+    return [id_ for id_ in ids if isinstance(id_, str)]
