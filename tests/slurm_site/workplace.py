@@ -203,7 +203,8 @@ def _point_home(program: Path, prefix: Path) -> None:
 def venv_command(python: Path, folder: Path) -> list[str]:
     """Return the command that makes an environment with the project in it."""
     pip = f"{folder}/bin/python -m pip --disable-pip-version-check install --quiet"
-    text = f"{python} -m venv {folder} && {pip} -e '.[dev]'"
+    # What is never imported need not be compiled.
+    text = f"{python} -m venv {folder} && {pip} --no-compile -e '.[dev]'"
     return ["/bin/sh", "-c", text]
 
 
