@@ -56,7 +56,8 @@ def journal(run: str, count: int) -> Iterator[bytes]:
     rng = random.Random(20261121)
     last = BEGIN
     for number in range(count):
-        for line, last in _task_run(lines, run, number, count, rng):
+        for line, wall in _task_run(lines, run, number, count, rng):
+            last = wall
             yield line
     yield lines.line("log", last, level=20, message="all done", logger="hpc_flows.flow_runs")
     yield lines.line("state", last + 1, type="COMPLETED", name="Completed", **flow)
@@ -80,7 +81,7 @@ def _task_run(
     started = queued + rng.uniform(10, 900)
     yield lines.state(id_, started, "RUNNING", "Running", attempt=1), started
     ended = started + rng.uniform(5, 300)
-    fails = number % 1000 == 7  # noqa: PLR2004 - one of a thousand
+    fails = number % 1000 == 7  # one of a thousand
     type_, name = ("FAILED", "Failed") if fails else ("COMPLETED", "Completed")
     message = f"ValueError: no result for {number}" if fails else None
     yield lines.state(id_, ended, type_, name, attempt=1, message=message), ended

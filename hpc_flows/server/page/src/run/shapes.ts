@@ -43,6 +43,8 @@ export interface TaskRunDetail extends TaskRun {
   upstream_runs?: Neighbour[];
   downstream?: Neighbour[];
   attempts?: Attempt[];
+  /** Whether the end of its job's output was sent. */
+  has_output?: boolean;
 }
 
 export interface LogRecord {

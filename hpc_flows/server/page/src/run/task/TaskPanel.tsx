@@ -215,10 +215,13 @@ function ExitCause({ details }: { details: Record<string, unknown> | null }) {
 
 /** The end of what its job wrote. */
 function OutputPart({ task }: { task: TaskRunDetail }) {
-  const path = task.token === null ? null : `task-runs/${encodeURIComponent(task.id)}/output`;
+  // Asked for where there is one: browsers log each address that is not there as an error.
+  const isThere = task.token !== null && task.has_output !== false;
+  const path = isThere ? `task-runs/${encodeURIComponent(task.id)}/output` : null;
   const loaded = useLoad<Output>(path, {}, { run: task.run, pace: 2000 });
-  if (path === null || loaded.data === null) {
-    return loaded.error !== null && task.token !== null ? (
+  if (loaded.data === null) {
+    const isAbsent = !isThere || loaded.error !== null;
+    return task.token !== null && isAbsent ? (
       <Part title="Output of its job"><p class="faint">None was sent to the server.</p></Part>
     ) : null;
   }
