@@ -77,10 +77,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "distributed": ("task_runners.dask",),
     "dask_jobqueue": ("task_runners.dask",),
     "pyslurm": ("schedulers.slurm_native",),
-    "sqlalchemy": tuple(
-        f"server.{part}"
-        for part in ("db", "ingest", "queries", "access", "imports", "retention", "backup")
-    ),
+    "sqlalchemy": ("server",),
     "alembic": ("server.db",),
     "psycopg": ("server.db",),
     "hatchling": ("server.page",),

@@ -48,8 +48,9 @@ MODULES = (
 
 #: Modules that users do not import from, and those with a test of their own in test_docs.py.
 NOT_COUNTED = set(
-    "__main__ _version awaiting cli clusters engine exceptions jobs journal leases mock_cluster "
-    "flow_engine resources runs schedulers settings task_engine transports".split()
+    "__main__ _version awaiting cli client clusters engine exceptions jobs journal leases "
+    "mock_cluster flow_engine reporting resources runs schedulers server settings task_engine "
+    "transports".split()
 )
 
 
