@@ -89,9 +89,8 @@ def test_the_lock_names_no_registry_and_every_package_has_its_hash() -> None:
         assert about["integrity"].startswith("sha512-"), name
 
 
-def test_a_wheel_holds_the_built_page_and_none_of_its_sources(
-    built_page: Path, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("built_page")
+def test_a_wheel_holds_the_built_page_and_none_of_its_sources(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(tmp_path)],
         cwd=ROOT,
@@ -99,13 +98,21 @@ def test_a_wheel_holds_the_built_page_and_none_of_its_sources(
         text=True,
         check=True,
     )
+    folder = "hpc_flows/server/page/"
     with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
-        names = {name for name in wheel.namelist() if name.startswith("hpc_flows/server/page/")}
-    shipped = {name.removeprefix("hpc_flows/server/page/") for name in names}
-    built = {path.relative_to(built_page).as_posix() for path in loaded_files(built_page)}
-    assert {f"dist/{name}" for name in built} <= shipped
-    others = {name for name in shipped if not name.startswith("dist/")}
-    assert {name for name in others if not name.endswith(".py")} == set()
+        names = {name for name in wheel.namelist() if name.startswith(folder)}
+        texts = {
+            name.removeprefix(f"{folder}dist/"): wheel.read(name).decode()
+            for name in names
+            if name.startswith(f"{folder}dist/")
+        }
+    wanted = set(re.findall(r'(?:src|href)="\./([^"]+)"', texts["index.html"]))
+    for text in texts.values():
+        wanted |= {f"assets/{name}" for name in re.findall(r'import\("\./([\w-]+\.js)"\)', text)}
+    assert len(wanted) > 8
+    assert wanted <= set(texts)
+    sources = {name for name in names if not name.startswith(f"{folder}dist/")}
+    assert {name for name in sources if not name.endswith(".py")} == set()
 
 
 def test_an_unchanged_page_is_not_built_again(building: ModuleType, built_page: Path) -> None:

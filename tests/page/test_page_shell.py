@@ -235,3 +235,46 @@ def test_the_page_works_behind_a_prefix_of_a_proxy(
     at(browser_page, "Dashboard")
     expect(browser_page.get_by_text("Live", exact=True)).to_be_visible()
     assert re.search(r"/node/login1/4200/#/$", browser_page.url)
+
+
+#: Controls without a name that a screen reader could say, as text.
+NAMELESS = """[...document.querySelectorAll('a, button, input, select, textarea, summary')]
+  .filter((at) => at.checkVisibility())
+  .filter((at) => !(at.innerText?.trim() || at.getAttribute('aria-label') || at.labels?.length))
+  .map((at) => at.outerHTML)"""
+
+
+def test_every_control_has_a_name_and_every_picture_a_text(
+    fixture_site: FixtureSite, browser_page: Page
+) -> None:
+    fixture_site.login(browser_page)
+    for place, words in PLACES.items():
+        browser_page.goto(f"{fixture_site.url}/#/{place}")
+        at(browser_page, words)
+        expect(browser_page.locator("main .loading")).to_have_count(0)
+        assert browser_page.evaluate(NAMELESS) == [], place
+        assert browser_page.locator("[role=img]:not([aria-label]), img:not([alt])").count() == 0
+        assert browser_page.locator("main").count() == 1
+        assert browser_page.locator("h1").count() == 1
+
+
+#: How many changes the document has in three seconds.
+CHANGES = """() => new Promise((done) => {
+  let seen = 0;
+  const watcher = new MutationObserver((all) => { seen += all.length; });
+  watcher.observe(document.body, {subtree: true, childList: true, attributes: true,
+                                  characterData: true});
+  setTimeout(() => done(seen), 3000);
+})"""
+
+
+def test_a_page_on_which_nothing_happens_does_nothing(
+    fixture_site: FixtureSite, browser_page: Page
+) -> None:
+    fixture_site.login(browser_page, "runs?state=COMPLETED")
+    expect(browser_page.locator("table.runs tbody tr")).to_have_count(50)
+    expect(browser_page.get_by_text("Live", exact=True)).to_be_visible()
+    browser_page.wait_for_timeout(1500)  # what was asked for is there
+    before = len(fixture_site.world.asked)
+    assert browser_page.evaluate(CHANGES) == 0
+    assert len(fixture_site.world.asked) == before

@@ -77,7 +77,7 @@ const KINDS: Readonly<Record<Attention["kind"], [string, string]>> = {
   failed: ["Failed", "failed"],
   stuck: ["Stuck", "pending"],
   silent: ["Silent", "paused"],
-  walltime: ["Near its walltime", "crashed"],
+  walltime: ["Walltime", "crashed"],
 };
 
 function NeedsAttention({ items }: { items: Attention[] }) {
@@ -92,7 +92,9 @@ function NeedsAttention({ items }: { items: Attention[] }) {
           return (
             <li key={`${item.kind}/${item.flow_run}`} class={`s-${type}`}>
               <span class="kind">{word}</span>
-              {item.flow_run !== null && (
+              {item.flow_run === null ? (
+                <span class="strong">{item.name}</span>
+              ) : (
                 <a class="strong" href={href(["flow-runs", item.flow_run])}>
                   {item.name ?? item.flow_run}
                 </a>
