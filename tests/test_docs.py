@@ -215,7 +215,9 @@ def test_every_name_of_the_package_can_be_imported() -> None:
     assert [name for name in hpc_flows.__all__ if not hasattr(hpc_flows, name)] == []
 
 
-@pytest.mark.parametrize("page", ["settings.md", "cli.md", "exceptions.md", "modules.md"])
+@pytest.mark.parametrize(
+    "page", ["settings.md", "cli.md", "exceptions.md", "modules.md", "server-api.md"]
+)
 def test_generated_pages_say_what_the_code_says(page: str) -> None:
     path = DOCS / "reference" / "generate.py"
     spec = importlib.util.spec_from_file_location("generate", path)

@@ -9,7 +9,7 @@ import ast
 import inspect
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -96,6 +96,34 @@ Every module in one sentence; why they stand like this is told by the
 programs; the rest may change.
 
 {sections}
+"""
+
+
+SERVER_API_PAGE = """\
+# The server's API
+
+{mark}
+
+Everything is below `/api/v1`. Requests and answers are JSON, times are seconds since 1970, lists
+are `{{"items": [...], "total": number or null, "next": offset or null}}`, and errors are
+`{{"error": code, "message": what to do}}` with 400, 401 (no valid token), 403 (not with
+this token), 404 (not there, or not for you to see), 405, 409, 410 (removed), 413 (too large), 415,
+421 (unknown `Host`), 422, 429 and 503 (`Retry-After` says when to come back).
+
+Send a token as `Authorization: Bearer hpcf_…`; browsers have it in a cookie instead. The *scope* is
+what the token must be for: `report`, `read`, `control` or `admin`; *any* is any valid token. How to
+get one: [run a server](../how-to/server.md). `GET /api/v1/openapi.json` gives the same as OpenAPI,
+for programs.
+
+## Routes
+
+{routes}
+
+## Shapes
+
+A `?` marks what may be missing.
+
+{shapes}
 """
 
 
@@ -196,7 +224,76 @@ def modules_page() -> str:
     return MODULES_PAGE.format(mark=MARK, sections="\n\n".join(parts))
 
 
+def server_api_page() -> str:
+    """Return docs/reference/server-api.md: the routes as OpenAPI describes them."""
+    from hpc_flows.server.app import described  # noqa: PLC0415 - an extra of the installation
+
+    api = described()
+    routes = [
+        route_section(method, path, facts)
+        for path, methods in api["paths"].items()
+        for method, facts in methods.items()
+    ]
+    shapes = [
+        shape_section(name, facts)
+        for name, facts in sorted(api["components"]["schemas"].items())
+        if "properties" in facts and not name.startswith(("HTTPValidation", "ValidationError"))
+    ]
+    return SERVER_API_PAGE.format(mark=MARK, routes="\n\n".join(routes), shapes="\n\n".join(shapes))
+
+
+def route_section(method: str, path: str, facts: dict[str, Any]) -> str:
+    """Return a route's part of the page: what it does, needs, takes and answers."""
+    lines = [f"### `{method.upper()} {path.removeprefix('/api/v1')}`", "", facts["description"], ""]
+    lines.append(f"- scope: {facts['x-scope']}")
+    words = [f"`{each['name']}`" for each in facts.get("parameters", ()) if each["in"] == "query"]
+    if words:
+        lines.append(f"- query: {', '.join(words)}")
+    if "requestBody" in facts:
+        lines.append(f"- body: {contents(facts['requestBody'])}")
+    for status, answer in facts["responses"].items():
+        if status.startswith("2"):
+            lines.append(f"- answer: {status} {contents(answer)}".rstrip())
+    return "\n".join(lines)
+
+
+def contents(part: dict[str, Any]) -> str:
+    """Return the types and shapes of a body."""
+    return ", ".join(
+        f"`{kind}` {shape_name(each.get('schema', {}))}".strip()
+        for kind, each in part.get("content", {}).items()
+    )
+
+
+def shape_name(schema: dict[str, Any]) -> str:
+    """Return what a value is: a shape with its link, a list of something, or a plain type."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(shape_name(each) for each in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {shape_name(schema.get('items', {}))}"
+    if "enum" in schema:
+        return ", ".join(f"`{each}`" for each in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    return str(schema.get("type", "any JSON"))
+
+
+def shape_section(name: str, facts: dict[str, Any]) -> str:
+    """Return a shape's part of the page: its fields."""
+    needed = set(facts.get("required", ()))
+    rows = [
+        f"| `{field}`{'' if field in needed else ' ?'} | {shape_name(schema)} |"
+        for field, schema in facts["properties"].items()
+    ]
+    about = " ".join(facts.get("description", "").split())
+    return "\n".join([f"### {name}", "", about, "", "| field | is |", "|---|---|", *rows])
+
+
 PAGES = {
+    "server-api.md": server_api_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
     "exceptions.md": exceptions_page,

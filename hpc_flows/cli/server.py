@@ -251,10 +251,12 @@ def import_(home: str | None, runs: Sequence[str], database: str | None) -> int:
             opened,
             os.path.abspath(home or get_settings().home),
             owning.own_user(opened),
+            wanted=list(runs) or None,
             say=click.echo,
-            runs=list(runs) or None,
         )
-    click.echo(f"{count(made.runs, 'run')} with {count(made.events, 'event')} taken.")
+    click.echo(f"{count(len(made.runs), 'run')} with {count(made.events, 'event')} taken.")
+    for run, why in made.left.items():
+        click.echo(f"{run} was left out: {why}", err=True)
     if made.refused:
         click.echo(f"{count(made.refused, 'line')} could not be read.", err=True)
-    return 1 if made.refused else 0
+    return 1 if made.refused or made.left else 0

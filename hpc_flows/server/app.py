@@ -58,19 +58,8 @@ def make_app(database: Database, options: Options | None = None) -> FastAPI:
     Its `state.service` is what the routes share.
     """
     service = Service(database, options or Options())
-    app = FastAPI(
-        title="hpc_flows",
-        version=__version__,
-        description=_DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        lifespan=_life,
-        redirect_slashes=False,
-    )
+    app = _bare()
     app.state.service = service
-    app.state.access = service.access
-    app.include_router(_routes(), prefix=PREFIX)
     app.add_exception_handler(HTTPException, _tell_refusal)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.router.routes.extend(static.routes())
@@ -81,6 +70,27 @@ def make_app(database: Database, options: Options | None = None) -> FastAPI:
     app.add_middleware(Guard, hosts=hosts, public_url=given.public_url)
     if given.prefix:
         app.add_middleware(BehindPrefix, prefix=given.prefix)
+    return app
+
+
+def described() -> dict[str, Any]:
+    """Return the API as OpenAPI describes it; `x-scope` is the scope that a route needs."""
+    return _bare().openapi()
+
+
+def _bare() -> FastAPI:
+    """Return the application with the routes of the API and nothing behind them."""
+    app = FastAPI(
+        title="hpc_flows",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_life,
+        redirect_slashes=False,
+    )
+    app.include_router(_routes(), prefix=PREFIX)
     return app
 
 

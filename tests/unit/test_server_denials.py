@@ -14,6 +14,8 @@ from server_site import API, RUN, TASK_RUN, TOKEN, ServerSite, make_site, share
 
 from hpc_flows.server.access.guard import JOURNAL
 from hpc_flows.server.access.tokens import SCOPES
+from hpc_flows.server.app import described
+from hpc_flows.server.routes.guarded import router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +166,23 @@ def _routes(site: ServerSite) -> set[str]:
 
 def test_the_table_has_every_route_and_no_other(site: ServerSite) -> None:
     assert _routes(site) == {*TABLE, *PUBLIC}
+
+
+def test_the_description_says_which_scope_a_route_needs(site: ServerSite) -> None:
+    words = {None: "any", "public": "none"}
+    paths = described()["paths"]
+    for route, rule in {**TABLE, **PUBLIC}.items():
+        method, _, path = route.partition(" ")
+        told = paths[API + path][method.lower()]["x-scope"]
+        assert told == words.get(rule.scope, rule.scope), route
+
+
+def test_a_route_without_a_rule_cannot_be_made() -> None:
+    with pytest.raises(RuntimeError, match="must say who may use it"):
+
+        @router().get("/secrets")
+        def secrets() -> dict[str, str]:
+            return {}
 
 
 @pytest.mark.parametrize("route", TABLE)

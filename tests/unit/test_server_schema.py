@@ -21,8 +21,7 @@ from schemathesis.specs.openapi.checks import (
 from server_site import API, BASE, RUN, TASK_RUN, TOKEN, ServerSite, make_site
 
 from hpc_flows.server.access.guard import JOURNAL
-from hpc_flows.server.app import make_app
-from hpc_flows.server.db import open_database
+from hpc_flows.server.app import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,20 +59,10 @@ def _as_it_is(_: object, value: Any) -> Any:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
-def _operations() -> list[Any]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        database = open_database(f"sqlite:///{folder}/server.db")
-        database.migrate()
-        described = make_app(database).openapi()
-        database.close()
-    schema = schemathesis.openapi.from_dict(described)
-    return [result.ok() for result in schema.get_all_operations()]
-
-
+_SCHEMA = schemathesis.openapi.from_dict(described())
 OPERATIONS = {
-    f"{each.method.upper()} {each.path.removeprefix(API)}": each for each in _operations()
+    f"{each.ok().method.upper()} {each.ok().path.removeprefix(API)}": each.ok()
+    for each in _SCHEMA.get_all_operations()
 }
 
 

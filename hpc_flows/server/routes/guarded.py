@@ -27,15 +27,17 @@ class GuardedRoute(APIRoute):
     It cannot be made without saying which scope it needs, unless it is one of `PUBLIC`.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        scope = "none" if self._is_public() else self._rule() or "any"
+        self.openapi_extra = {**(self.openapi_extra or {}), "x-scope": scope}
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, behind the question who asks."""
         handle = super().get_route_handler()
-        rules = list(_rules(self.dependant))
-        if self.path.removeprefix("/api/v1") in PUBLIC:
+        if self._is_public():
             return handle
-        if len(rules) != 1:
-            raise RuntimeError(f"The route {self.path} must say who may use it, and once.")
-        scope = rules[0]
+        scope = self._rule()
 
         async def admitted(request: Request) -> Response:
             access = request.app.state.service.access
@@ -43,6 +45,16 @@ class GuardedRoute(APIRoute):
             return await handle(request)
 
         return admitted
+
+    def _is_public(self) -> bool:
+        return self.path.removeprefix("/api/v1") in PUBLIC
+
+    def _rule(self) -> str | None:
+        """Return the scope that the route needs; None for any valid token."""
+        rules = _rules(self.dependant)
+        if len(rules) != 1:
+            raise RuntimeError(f"The route {self.path} must say who may use it, and once.")
+        return rules[0]
 
 
 def _rules(dependant: Dependant) -> list[str | None]:

@@ -46,8 +46,11 @@ def files_of_page() -> dict[str, PageFile]:
 
 
 def _read(path: str) -> PageFile:
-    # What the machine's own tables say of types does not matter here.
-    known = mimetypes.MimeTypes(filenames=()).guess_type(path)[0] or "application/octet-stream"
+    # What the machine's own tables say of types does not matter here, and Python 3.11 has an old
+    # name for scripts.
+    types = mimetypes.MimeTypes(filenames=())
+    types.add_type("text/javascript", ".js")
+    known = types.guess_type(path)[0] or "application/octet-stream"
     with open(path, "rb") as file:
         return PageFile(file.read(), known)
 
