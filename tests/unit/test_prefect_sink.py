@@ -314,6 +314,38 @@ def test_a_rejected_log_or_artifact_holds_nothing_up(double: PrefectDouble) -> N
     assert _flow_states(double)[-1] == "Completed"
 
 
+@pytest.mark.parametrize(
+    ("path", "told"), [("labels", "Completed"), ("set_state", None), ("/flows/", None)]
+)
+def test_what_the_server_rejects_is_told_as_the_relay_understands_it(
+    double: PrefectDouble, path: str, told: str | None
+) -> None:
+    double.next(path, 422, {"detail": "no"})
+    sink = _sink(double)
+    if told is None:
+        with pytest.raises(BatchRefused, match="422"):
+            sink.send(_whole().batch())
+    sink.send(_whole().batch())
+    assert _flow_states(double)[-1] == "Completed"
+
+
+def test_progress_that_somebody_deleted_holds_nothing_up(double: PrefectDouble) -> None:
+    journal, sink = Journal(), _sink(double, most=0)
+    journal.flow()
+    journal.task()
+    journal.state("Running")
+    sink.send(journal.batch())
+    (id_,) = double.artifacts
+    double.next(f"/artifacts/{id_}", 404, {"detail": "not found"})
+    journal.state("Completed")
+    sink.send(journal.batch(3))
+    sink.finish(RunAbout(RUN, ""))
+    assert [e["payload"]["validated_state"]["name"] for e in double.events.values()] == [
+        "Running",
+        "Completed",
+    ]
+
+
 def test_an_event_without_sense_is_counted_and_passed_over(double: PrefectDouble) -> None:
     journal = Journal()
     journal.flow()

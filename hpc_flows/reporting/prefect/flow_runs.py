@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,9 @@ class FlowRuns:
         if int(rank) <= flow.top:
             return
         if change.stage >= FINAL:
-            self._server.patch(f"/flow_runs/{flow.there}/labels", flow_times(flow))
+            # Only for show, and an older server may have no such path.
+            with suppress(Rejected):
+                self._server.patch(f"/flow_runs/{flow.there}/labels", flow_times(flow))
         transition = transition_id(rank, flow.id, f"{change.writer}:{change.seq}")
         if not self._set(flow, change, transition, force=False):
             self._set(flow, change, transition, force=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,8 @@ class RunReport:
         self._pace.pause(self._ended + _GAP - monotonic())
         try:
             return self._send(batch)
+        except Rejected as error:
+            raise BatchRefused(str(error)) from error
         finally:
             self._ended = monotonic()
 
@@ -211,6 +214,12 @@ class RunReport:
         stamp = max([microseconds(wall) for wall in walls] or [group.created or 0])
         group.last = max(stamp, group.last + 1)
         self._send_events([group_event(self._about.id, group, flow, group.last)])
+        # Only for show: somebody may have deleted it there.
+        with suppress(Rejected):
+            self._tell_progress(flow, group)
+        group.dirty, group.sent = False, monotonic()
+
+    def _tell_progress(self, flow: FlowRecord, group: GroupRecord) -> None:
         progress = group_progress(group)
         there = self._marks.ids["group"].get(group.id)
         if there is None:
@@ -221,7 +230,6 @@ class RunReport:
             self._marks.write()
         else:
             self._server.patch(f"/artifacts/{there}", {"data": progress})
-        group.dirty, group.sent = False, monotonic()
 
     def _tell_logs(self, logs: list[Event]) -> int:
         """Send log records, and take each out of the list once the server has it."""
