@@ -270,10 +270,11 @@ class Tunnel:
         return None
 
     def _fallen(self, trouble: TransportError) -> None:
+        self._told(trouble)
         if self._link is not None:
             self._link = None
+            self._become(DOWN)
             self._status = self._status._replace(drops=self._status.drops + 1)
-        self._told(trouble)
 
     def _told(self, trouble: TransportError) -> None:
         kind = trouble.kind if isinstance(trouble, SshError) else NO_SERVER
