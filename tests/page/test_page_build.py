@@ -108,7 +108,7 @@ def test_a_wheel_holds_the_built_page_and_none_of_its_sources(tmp_path: Path) ->
         }
     wanted = set(re.findall(r'(?:src|href)="\./([^"]+)"', texts["index.html"]))
     for text in texts.values():
-        wanted |= {f"assets/{name}" for name in re.findall(r'import\("\./([\w-]+\.js)"\)', text)}
+        wanted |= {f"assets/{name}" for name in re.findall(r"import\([`'\"]\./([\w-]+\.js)", text)}
     assert len(wanted) > 8
     assert wanted <= set(texts)
     sources = {name for name in names if not name.startswith(f"{folder}dist/")}
