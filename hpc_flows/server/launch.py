@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from hpc_flows.server.db import Database
     from hpc_flows.server.service import Service
 
-#: Seconds until a server in the background must be up (login nodes can be slow), and until one that was told to end has.
+#: Seconds until a server in the background must be up (login nodes can be slow), and until one
+#: that was told to end has.
 START_SECONDS, STOP_SECONDS = 90.0, 15.0
 #: Seconds that requests have to end when the server does; streams end at once.
 _GRACE = 5

@@ -97,6 +97,15 @@ def is_gone(pid: int) -> bool:
     return False
 
 
+def make_certificate(cert: Path, key: Path) -> None:
+    """Make a certificate of 127.0.0.1 that lasts a day."""
+    openssl = shutil.which("openssl")
+    assert openssl is not None
+    words = f"req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {cert} -days 1 -subj /CN=here"
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([openssl, *words.split(), *names], check=True, capture_output=True)
+
+
 def test_a_server_starts_says_where_it_is_and_stops(shell: Shell, home: Path) -> None:
     told = start(shell, "--port", "0")
     said = announced(home)
@@ -320,13 +329,7 @@ def test_over_tls_the_certificate_is_used_and_a_wrong_one_refused_at_once(
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     refused = shell.run("server", "start", "--background", "--tls-cert", str(cert))
     assert "--tls-cert and --tls-key" in refused.stderr
-    subprocess.run(
-        [str(shutil.which("openssl")), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out",
-         str(cert), "-days", "1", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+    make_certificate(cert, key)
     wrong = shell.run(
         "server", "start", "--background", "--tls-cert", str(key), "--tls-key", str(cert)
     )
