@@ -18,8 +18,8 @@ const DONE: Record<Action, string> = {
   pause: "The driver has taken the request: it starts nothing new.",
   resume: "The driver has taken the request and goes on.",
 };
-/** The driver's relay asks every second; later than this one is told that it was not heard. */
-const PATIENCE_SECONDS = 20;
+/** The driver's relay asks every second; later than this one is told that it does not answer. */
+const PATIENCE_SECONDS = 10;
 
 function actionsFor(run: FlowRun): Action[] {
   if (isFinal(run.state_type)) return [];
@@ -72,12 +72,15 @@ interface Asked {
 
 /** Ask what became of a command until it is known. */
 function useAnswer(asked: Asked | null, setAsked: (next: Asked) => void): void {
-  const id = asked?.answer?.status === "queued" ? asked.answer.id : null;
+  const id = isOpen(asked?.answer?.status) ? asked!.answer!.id : null;
   useEffect(() => {
     if (id === null || asked === null) return undefined;
     const timer = setInterval(() => {
       get<CommandAnswer>(`commands/${id}`).then(
-        (answer) => setAsked({ ...asked, answer: { ...asked.answer!, ...answer } }),
+        (answer) => {
+          const message = answer.message || asked.answer!.message;
+          setAsked({ ...asked, answer: { ...asked.answer!, ...answer, message } });
+        },
         (error: unknown) => setAsked({ ...asked, error: asSentence(error) }),
       );
     }, 1000);
@@ -93,7 +96,7 @@ function Outcome({ asked, run, onClose }: { asked: Asked; run: FlowRun; onClose:
     <div class="outcome">
       <Notice tone={tone}>
         <span>{error ?? outcomeWords(asked)}</span>
-        {status === "queued" && isLate(asked) && action === "cancel" && (
+        {isOpen(status) && isLate(asked) && action === "cancel" && (
           <p>
             On the machine of the driver this works without the server:{" "}
             <Command text={`hpc-flows runs cancel ${run.run}`} />
@@ -110,16 +113,19 @@ function isLate({ answer, since }: Asked): boolean {
   return heard === null || heard > PATIENCE_SECONDS || Date.now() - since > PATIENCE_SECONDS * 1000;
 }
 
+/** Whether the driver has not answered yet: the server keeps it, or a relay has taken it. */
+function isOpen(status: string | undefined): boolean {
+  return status === "queued" || status === "sent";
+}
+
 function outcomeWords(asked: Asked): string {
   const { answer, action } = asked;
   if (answer === null) return "Asking…";
   if (answer.status === "delivered") return answer.message || DONE[action];
-  if (answer.status !== "queued") return answer.message || "The driver refused it.";
-  if (answer.heard === null) return "The request waits: the driver of this run was never heard here.";
-  if (isLate(asked)) {
-    return `The request waits: the driver was last heard ${duration(answer.heard)} before. It is delivered as soon as it is heard again.`;
-  }
-  return "Sent; the driver is asked within seconds…";
+  if (!isOpen(answer.status)) return answer.message || "The driver refused it.";
+  if (!isLate(asked)) return answer.message || "Sent; the driver is asked within seconds…";
+  const silence = answer.heard === null ? "never heard here" : `last heard ${duration(answer.heard)} before`;
+  return `The request waits: the driver was ${silence} and has not answered. ${answer.message ?? ""}`;
 }
 
 function Confirm({ run, onAnswer }: { run: FlowRun; onAnswer: (reason: string | null) => void }) {
