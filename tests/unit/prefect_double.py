@@ -15,6 +15,7 @@ from hpc_flows.reporting.sink import Batch, Line, RunAbout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 RUN = "11111111-1111-4111-8111-111111111111"
 TASK = "22222222-2222-4222-8222-222222222222"
@@ -229,3 +230,47 @@ class Journal:
     def batch(self, begin: int = 0, folder: str = "") -> Batch:
         """Return the lines from one on as a batch."""
         return Batch(RunAbout(self.run, folder), self.lines[begin:])
+
+
+def opened(double: PrefectDouble, **options: Any) -> PrefectSink:
+    """Return an open sink of a stand-in."""
+    sink = double.sink(**options)
+    sink.open()
+    return sink
+
+
+def whole_run() -> Journal:
+    """Return the journal of a run with something of everything."""
+    journal = Journal()
+    journal.flow()
+    journal.state("Pending", flow=True)
+    journal.state("Running", flow=True)
+    journal.task()
+    journal.state("Pending")
+    journal.log("it begins", task_run=TASK)
+    journal.state("Running")
+    journal.state("Completed")
+    journal.add("artifact", {"id": "a1", "type": "progress", "data": 10.0, "key": "p"})
+    journal.add("artifact", {"id": "a1", "update": True, "type": "progress", "data": 90.0})
+    journal.state("Completed", flow=True)
+    return journal
+
+
+def names(double: PrefectDouble) -> list[str]:
+    """Return the names of the states that task runs were put into."""
+    return [event["payload"]["validated_state"]["name"] for event in double.events.values()]
+
+
+def flow_states(double: PrefectDouble) -> list[str]:
+    """Return the names of the states of the only flow run."""
+    (states,) = double.states.values()
+    return [state["name"] for state in states]
+
+
+def as_folder(journal: Journal, folder: Path) -> str:
+    """Write a journal as the folder of a run; return the folder."""
+    (folder / "journal").mkdir(exist_ok=True)
+    for writer in {line.writer for line in journal.lines}:
+        text = b"".join(line.text + b"\n" for line in journal.lines if line.writer == writer)
+        (folder / "journal" / f"{writer}.jsonl").write_bytes(text)
+    return str(folder)
