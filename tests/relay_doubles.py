@@ -8,6 +8,7 @@ import json
 import os
 import re
 import threading
+import time
 import zlib
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from hpc_flows.client.requests import Client
 from hpc_flows.journal.folder import create_run
 from hpc_flows.journal.reader import decode
 from hpc_flows.journal.writer import JournalWriter
+from hpc_flows.reporting.relay import Relay
 from hpc_flows.reporting.server_sink import ServerSink
 
 if TYPE_CHECKING:
@@ -308,3 +310,24 @@ def _good(text: bytes) -> Iterator[bytes]:
         except ValueError:
             continue
         yield line
+
+
+def relay_to(fake: FakeServer, home: Path, **options: str | None) -> Relay:
+    return Relay(server_sink(fake), str(home), "login", **options)  # type: ignore[arg-type]
+
+
+def turn_until(
+    relay: Relay, done: Callable[[], bool], seconds: float = 20.0, *, patient: bool = False
+) -> None:
+    """Let a relay work until something is so; pauses after trouble are cut short unless patient."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"not within {seconds} s: {relay.facts()}"
+        pause = relay.turn()
+        time.sleep(min(pause, 0.02))
+        if relay.trouble and not patient:
+            relay.try_now()
+
+
+def has_all(fake: FakeServer, journal: Journal) -> Callable[[], bool]:
+    return lambda: fake.held(journal.run) == journal.lines()

@@ -15,6 +15,7 @@ from hpc_flows.exceptions import JournalError
 from hpc_flows.journal.folder import check_name
 from hpc_flows.journal.index import find_run
 from hpc_flows.reporting.cursors import Cursor
+from hpc_flows.reporting.describing import describe
 from hpc_flows.reporting.feed import RunFeed
 from hpc_flows.reporting.frames import (
     FrameError,
@@ -27,7 +28,6 @@ from hpc_flows.reporting.frames import (
     write_frame,
 )
 from hpc_flows.reporting.sink import Attachment, Batch, Receipt, RunAbout, Sink
-from hpc_flows.reporting.watching import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ def export_run(home: str, wanted: str, stream: IO[bytes]) -> Carried:
         OSError: the file cannot be written.
     """
     folder = find_run(home, wanted)
-    about = Watched(os.path.basename(folder), folder, 0.0).about()
+    about = describe(os.path.basename(folder), folder)
     with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) as packed:
         sink = _FileSink(packed)  # type: ignore[arg-type]  # a file of bytes in all that is used
         feed = RunFeed(about, sink, _NoCursors())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from hpc_flows.journal.event import is_driver
 from hpc_flows.reporting.attachments import Attachments
 from hpc_flows.reporting.cursors import WriterCursor
+from hpc_flows.reporting.describing import describe
 from hpc_flows.reporting.failpoints import reach
 from hpc_flows.reporting.sink import (
     MOST_BYTES,
@@ -45,6 +46,8 @@ _STUMBLES = 3
 _MOST_PARKED, _PARKED_AGAIN = 100, 300.0
 #: How often a sink that has not been started anew is believed that it has lost something.
 _MOST_REWINDS = 10
+#: Seconds for which a run without a `run.json` is waited for; then it is reported as it is.
+_FACTS_PATIENCE = 10.0
 #: Seconds between two writings of a cursor, and the most of its time that writing may take.
 _SAVE_PERIOD, _SAVE_SHARE = 1.0, 0.05
 
@@ -85,7 +88,7 @@ class RunFeed:
         self._stuck: dict[str, int] = {}  # sizes at which a writer had no whole line to give
         self._changed = self._unfinished = False
         self._saved_at = self._save_cost = 0.0
-        self._parked_at = time.monotonic()
+        self._made = self._parked_at = time.monotonic()
 
     def step(self) -> bool:
         """Send one batch and some attachments; tell whether there is more to send.
@@ -179,6 +182,10 @@ class RunFeed:
     def _register(self, *, anything: bool) -> None:
         if self.cursor.registered or not anything:
             return
+        if not self.about.facts:  # its `run.json` was being made when the run was found
+            self.about = describe(self.about.id, self.about.folder)
+            if not self.about.facts and time.monotonic() - self._made < _FACTS_PATIENCE:
+                return
         self.epoch = self._sink.register(self.about)
         reach("registered")
         self.cursor.registered = self._changed = True

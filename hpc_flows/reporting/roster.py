@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hpc_flows.exceptions import LeaseError
 from hpc_flows.leases import Lease, holder_of
 from hpc_flows.reporting.cursors import CursorFolder
+from hpc_flows.reporting.describing import describe
 from hpc_flows.reporting.feed import RunFeed, RunVanished
 from hpc_flows.reporting.sink import RunRefused
 from hpc_flows.reporting.watching import RunsFolder, Watched, has_open_jobs
@@ -187,7 +188,7 @@ class Roster:
 
     def _fed(self, each: Watched) -> bool:
         """Send something of a run; tell whether there is more."""
-        feed = each.feed or RunFeed(each.about(), self._sink, self.store)
+        feed = each.feed or RunFeed(describe(each.id, each.folder), self._sink, self.store)
         each.unsent = feed.unsent()
         each.ask_driver(now=False)
         if not (each.unsent or feed.cursor.due or each.is_live) or feed.cursor.gone:
@@ -196,7 +197,9 @@ class Roster:
         if each.claim is None:
             if not self._claimed(each):
                 return False
-            feed = RunFeed(each.about(), self._sink, self.store)  # as the holder before left it
+            feed = RunFeed(
+                describe(each.id, each.folder), self._sink, self.store
+            )  # as the holder before left it
         each.feed, each.trouble = feed, ""
         before, feed.epoch = feed.sent, ""
         try:

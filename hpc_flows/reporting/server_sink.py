@@ -98,6 +98,8 @@ class ServerSink(Sink):
         except RunUnknown as error:
             msg = f"The server takes run {run.id[:8]} from somebody else: {error}"
             raise RunRefused(msg) from error
+        except BatchRefused as error:
+            raise RunRefused(f"The server refuses run {run.id[:8]}: {error}") from error
         return str(found.get("epoch", ""))
 
     def send(self, batch: Batch) -> Receipt:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from json import loads
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpc_flows.journal.index import summarise
 from hpc_flows.journal.reader import iter_run
 from hpc_flows.journal.replay import RunView
-from hpc_flows.reporting.sink import RunAbout
 
 if TYPE_CHECKING:
     from hpc_flows.leases import Lease
@@ -65,10 +63,6 @@ class Watched:
     def is_live(self) -> bool:
         """Whether its driver is at work, as far as is known."""
         return self.over is False
-
-    def about(self) -> RunAbout:
-        """Return what is known of the run; little while its `run.json` is being made."""
-        return RunAbout(self.id, self.folder, _facts(self.folder))
 
     def changed(self) -> None:
         """Note that something new was found and sent."""
@@ -168,12 +162,3 @@ class RunsFolder:
             return []
         self._known.update(name for _, name in found)
         return [name for _, name in sorted(found, reverse=True)]
-
-
-def _facts(folder: str) -> dict[str, Any]:
-    try:
-        with open(os.path.join(folder, "run.json"), "rb") as file:
-            found = loads(file.read())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
