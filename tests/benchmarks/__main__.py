@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import in_files, in_process, many_tasks, on_slurm
+from tests.benchmarks import in_files, in_process, many_tasks, on_slurm, server_contests
 from tests.benchmarks.measure import BenchError, Outcome, hold
 from tests.benchmarks.peers import PrefectServer, make_environment
 from tests.benchmarks.report import as_json, table
@@ -72,6 +72,7 @@ def _hold_all(options: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
             [
                 *in_process.contests(sides, options.rounds),
                 *many_tasks.contests(sides, options.rounds),
+                *server_contests.contests(sides, options.rounds),
             ],
             options.only,
         )

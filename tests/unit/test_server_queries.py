@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from server_data import ALL, add_user, lines
+from server_data import ALL
+from server_filled import ADA, BOB, BOTH, NOW, filled, ids, living_story
 from server_stories import ARTIFACT, long_story, renamed
-from sqlalchemy import insert
-from test_replay import Story
 
 from hpc_flows.journal.replay import replay
-from hpc_flows.server.db import Sight, open_database
-from hpc_flows.server.db.people import projects
-from hpc_flows.server.ingest import Ingest
+from hpc_flows.server.db import Sight
 from hpc_flows.server.queries import (
     artifacts,
     events,
@@ -26,92 +21,29 @@ from hpc_flows.server.queries import (
     overview,
     task_runs,
     timelines,
-    variables,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
     from hpc_flows.server.db import Database
 
-NOW = time.time()
-ADA, BOB = Sight(1), Sight(2)
 
-
-@pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
-)
+@pytest.fixture(scope="module", params=BOTH)
 def database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'server.db'}"
-    else:
-        url = request.getfixturevalue("postgresql").create()
-    database = open_database(url)
-    database.migrate()
-    add_user(database, "ada")
-    add_user(database, "bob")
-    with database.writing() as connection:
-        connection.execute(insert(projects).values(id=3, name="lab", created=1.0))
-    fill(database)
+    database = filled(request, tmp_path_factory)
     yield database
     database.close()
-
-
-def fill(database: Database) -> None:
-    """Ada has the run with everything, and one that is at work; Bob one, in a project."""
-    ingest = Ingest(database)
-    ingest.register("run-1", {"host": "login1"}, 1, None)
-    ingest.take("run-1", lines(long_story().events), 1)
-    ingest.attach("run-1", "script", "tok", "#!/bin/sh\n", 1)
-    ingest.attach("run-1", "output", "t0", "the end of it", 1)
-    ingest.register("living", {}, 1, None)
-    ingest.take("living", lines(renamed(living_story().events, "living")), 1)
-    ingest.register("bobs", {}, 2, 3)
-    story = Story()
-    story.tell(NOW - 50, "flow-run", id="run-1", name="Happy_Cat", flow="zoo", tags=["x"])
-    story.state("run-1", "COMPLETED", NOW - 20)
-    ingest.take("bobs", lines(renamed(story.events, "bobs")), 2)
-    survey = {"time": NOW, "scheduler": "slurm", "partitions": [], "error": None}
-    ingest.hear(1, ["living", "bobs"], {"mock": survey}, NOW, 0.5)
-
-
-def living_story() -> Story:
-    """One task runs beyond its walltime, one waits for ever, one follows both."""
-    story = Story()
-    story.tell(NOW - 100, "flow-run", id="run-1", name="wild-owl", flow="cv", tags=["x", "y"])
-    story.state("run-1", "RUNNING", NOW - 100)
-    for at, id_ in enumerate(("a", "b")):
-        story.task(id_, "train", wall=NOW - 90 + at, resources={"walltime": 60}, map_index=at)
-    story.task("c", "score", wall=NOW - 88, upstream=["a", "b"])
-    story.tell(NOW - 80, "job-intent", token="j", cluster="mock", scheduler="slurm",
-               task_runs=["a", "b"], array="0-1", script="path")  # fmt: skip
-    story.tell(NOW - 79, "job-submitted", token="j", job="500", seconds=1)
-    story.tell(NOW - 70, "job-status", token="j", job="500_1", task_run="b", phase="queued",
-               raw="PENDING", reason="DependencyNeverSatisfied", nodes="",
-               partition="p")  # fmt: skip
-    story.tell(NOW - 70, "job-status", token="j", job="500_0", task_run="a", phase="running",
-               raw="RUNNING", reason="None", nodes="c7", partition="p")  # fmt: skip
-    story.state("a", "RUNNING", NOW - 70, writer="j-0-0")
-    for at in range(30):
-        story.tell(NOW - 60 + at // 3, "log", level="INFO" if at % 10 else "ERROR",
-                   message=f"Line {at} 100%", task_run="a", flow_run="run-1")  # fmt: skip
-    return story
 
 
 @pytest.fixture
 def c(database: Database) -> Iterator[Connection]:
     with database.reading() as connection:
         yield connection
-
-
-def ids(answer: dict[str, Any]) -> list[str]:
-    json.dumps(answer, allow_nan=False)
-    return [item["id"] for item in answer["items"]]
 
 
 def test_task_runs_are_shown_as_replay_shows_them(c: Connection) -> None:
@@ -372,159 +304,3 @@ def test_a_graph_has_a_node_for_each_task_and_opens_them(c: Connection) -> None:
     # Its task has called the subflow, and three of its runs are taken by a task within.
     assert outer["edges"] == [["tasks:train", "sub", 4]]
     assert all(node["flow_run"] is None for node in outer["nodes"] if node["kind"] != "flow")
-
-
-L = logs.LogFilter
-
-
-def test_logs_are_followed_and_read_backwards_without_gap_or_repetition(c: Connection) -> None:
-    expected = [f"Line {at} 100%" for at in range(30)]
-
-    def walk(order: str) -> list[str]:
-        cursor: dict[str, Any] = {}
-        told: list[str] = []
-        while True:
-            answer = logs.list_logs(c, ALL, L(run="living"), order=order, limit=7, **cursor)
-            told += [item["message"] for item in answer["items"]]
-            if answer["next"] is None:
-                return told
-            cursor = {"after" if order == "asc" else "before": answer["next"]}
-
-    assert walk("asc") == expected
-    assert walk("desc") == expected[::-1]
-    newest = logs.list_logs(c, ALL, L(task_run="a"), order="desc", limit=1)["items"][0]
-    assert newest["task_run_name"] == "train-a"
-    follow = logs.list_logs(c, ALL, L(run="living"), after=newest["cursor"])
-    assert (follow["items"], follow["next"]) == ([], None)
-
-
-def test_logs_are_searched_by_level_and_text(
-    c: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def told(**chosen: Any) -> list[str]:
-        answer = logs.list_logs(c, ALL, L(run="living", **chosen))
-        return [item["message"].split()[1] for item in answer["items"]]
-
-    assert told(level=40) == ["0", "10", "20"]
-    assert told(search="LINE 2") == ["2", *map(str, range(20, 30))]
-    assert told(search="0%", level=30) == ["0", "10", "20"]
-    assert told(search="_") == []
-    monkeypatch.setattr(logs, "LOOKED_THROUGH", 8)  # a search in parts finds the same
-    found: list[str] = []
-    cursor = None
-    for _ in range(10):
-        answer = logs.list_logs(c, ALL, L(run="living", search="Line 2"), after=cursor)
-        found += [item["message"].split()[1] for item in answer["items"]]
-        cursor = answer["next"]
-        if cursor is None:
-            break
-    assert found == ["2", *map(str, range(20, 30))]
-
-
-def test_logs_say_what_is_wrong_with_a_question(c: Connection) -> None:
-    assert logs.list_logs(c, ALL, L(run="run-1"))["dropped"] == 2
-    for wrong in ({"after": "here"}, {"before": "nan:1"}, {"order": "up"}, {"limit": 0}):
-        with pytest.raises(ValueError, match=r"cursor|order|limit"):
-            logs.list_logs(c, ALL, L(run="run-1"), **wrong)
-    with pytest.raises(ValueError, match="whose log"):
-        logs.list_logs(c, ALL, L())
-
-
-def test_jobs_tell_what_the_scheduler_says(c: Connection) -> None:
-    answer = jobs.list_jobs(c, ALL, jobs.JobFilter(run="living", cluster="mock", phase="queued"))
-    assert answer["total"] == 1
-    job = answer["items"][0]
-    assert (job["job"], job["members"], job["array"]) == ("500", 2, "0-1")
-    assert job["phases"] == {"queued": 1, "running": 1}
-    assert job["reasons"][0]["count"] == 1
-    assert "did not end well" in job["reasons"][0]["words"]
-    detail = jobs.job(c, ALL, "run-1", "tok")
-    assert detail is not None
-    assert detail["script"] == "#!/bin/sh\n"
-    assert detail["cancelled"] == "asked to"
-    assert [run["id"] for run in detail["task_runs"]] == ["t0"]
-    refused = jobs.job(c, ALL, "run-1", "tok3")
-    assert refused is not None
-    assert refused["refusal"] == "no such account"
-    assert jobs.job(c, ALL, "living", "j")["script"] == "path"  # type: ignore[index]
-    assert [
-        j["token"] for j in jobs.list_jobs(c, ALL, jobs.JobFilter(flow_run="sub"))["items"]
-    ] == ["tok2"]
-
-
-def test_clusters_join_surveys_and_own_jobs(c: Connection) -> None:
-    mock, other = jobs.clusters(c, ADA)
-    assert (mock["name"], mock["scheduler"], mock["heard"]) == ("mock", "slurm", NOW)
-    assert mock["jobs"] == {"queued": 1, "running": 1}
-    assert mock["reasons"][0]["reason"] == "DependencyNeverSatisfied"
-    assert (other["name"], other["survey"], other["scheduler"]) == ("other", None, "slurm")
-
-
-def test_artifacts_and_events_are_found(c: Connection) -> None:
-    found = artifacts.list_artifacts(c, ALL, artifacts.ArtifactFilter(key="p", type="progress"))
-    assert found["items"][0] == artifacts.artifact(c, ALL, ARTIFACT)
-    assert (found["items"][0]["data"], found["items"][0]["updated"]) == (30.0, 15.0)
-    told = events.list_events(c, ALL, events.EventFilter(name="model.*", resource="model.7"))
-    assert told["total"] == 1
-    assert told["items"][0]["payload"] == {"a": "\0"}
-    assert events.list_events(c, ALL, events.EventFilter(name="model.%"))["total"] == 0
-    assert events.list_events(c, ALL, events.EventFilter(since=NOW))["total"] == 0
-
-
-def test_the_dashboard_says_what_needs_a_person(database: Database, c: Connection) -> None:
-    seen = overview.dashboard(c, ADA, 24)
-    kinds = {point["kind"]: point for point in seen["attention"]}
-    assert kinds.keys() == {"stuck", "walltime"}
-    assert "did not end well" in kinds["stuck"]["text"]
-    assert "train-a has used 1" in kinds["walltime"]["text"]
-    assert [run["id"] for run in seen["active"]] == ["living"]
-    both = overview.dashboard(c, ALL, 24)
-    assert both["states"] == {"RUNNING": 1, "COMPLETED": 1}
-    assert sum(bar["completed"] for bar in both["strip"]) == 1
-    since = overview.dashboard(c, ALL, 24 * 366)
-    assert len(since["strip"]) == overview.BARS
-    with pytest.raises(ValueError, match="hours is"):
-        overview.dashboard(c, ALL, 0)
-    Ingest(database).hear(1, ["living"], {}, NOW - 1000, None)
-    with database.reading() as later:
-        kinds = {point["kind"]: point for point in overview.dashboard(later, ADA)["attention"]}
-    assert kinds["silent"]["since"] == NOW - 1000
-    Ingest(database).hear(1, ["living"], {}, NOW, 0.5)
-
-
-def test_changes_are_told_with_their_versions(database: Database, c: Connection) -> None:
-    marker, first = overview.changed_since(c, 0.0)
-    assert {run for run, _ in first} == {"run-1", "living", "bobs"}
-    assert overview.versions(c, ALL).keys() == {"living"}
-    later, changed = overview.changed_since(c, marker + 3600)
-    assert changed == []
-    assert later >= marker
-    before = overview.versions(c, ALL, ["living"])["living"]
-    Ingest(database).attach("living", "output", "a", "more", 1)
-    with database.reading() as fresh:
-        assert overview.versions(fresh, ALL, ["living"])["living"] == before + 1
-
-
-def test_variables_are_their_users_own(database: Database) -> None:
-    with database.writing() as connection:
-        variables.set_variable(connection, ADA, "limit", {"n": 1}, ["x"])
-        made = variables.set_variable(connection, ADA, "limit", [1, None])
-        assert (made["value"], made["tags"]) == ([1, None], [])
-        assert variables.list_variables(connection, BOB) == []
-        assert not variables.delete_variable(connection, BOB, "limit")
-        assert variables.delete_variable(connection, ADA, "limit")
-        for wrong in (("", 1), ("a\0b", 1), ("x", "y" * 200_000)):
-            with pytest.raises(ValueError, match="variable"):
-                variables.set_variable(connection, ADA, *wrong)
-
-
-def test_an_empty_server_answers_everything(tmp_path: Path) -> None:
-    database = open_database(f"sqlite:///{tmp_path}/server.db")
-    database.migrate()
-    with database.reading() as connection:
-        assert overview.dashboard(connection, ALL)["attention"] == []
-        assert jobs.clusters(connection, ALL) == []
-        assert flow_runs.list_flow_runs(connection, ALL, F())["total"] == 0
-        assert task_runs.list_task_runs(connection, ALL, T())["total"] == 0
-        assert flow_runs.scatter(connection, ALL, F()) == {"points": [], "left_out": 0}
-    database.close()

@@ -151,7 +151,8 @@ def _postgresql_update(table: Table, names: tuple[str, ...]) -> str:
 
 @cache
 def _arrays(table: Table, names: tuple[str, ...]) -> str:
-    return ", ".join(f"%s::{_postgresql_type(table, name)}[]" for name in names)
+    # %b: as text, each sign of each value would be looked at in Python.
+    return ", ".join(f"%b::{_postgresql_type(table, name)}[]" for name in names)
 
 
 @cache
