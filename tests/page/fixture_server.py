@@ -335,8 +335,8 @@ class Answers:
         strip = [
             {
                 "t": since + i * step,
-                "completed": int(rng.random() ** 3 * 900),
-                "failed": int(rng.random() ** 6 * 90),
+                "completed": int(rng.random() ** 3 * 12),
+                "failed": int(rng.random() ** 6 * 4),
             }
             for i in range(96)
         ]

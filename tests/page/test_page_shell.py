@@ -59,7 +59,7 @@ def test_a_used_code_is_refused_in_the_servers_own_words(
     )
 
 
-def test_a_session_that_ends_leads_to_the_login(
+def test_a_session_that_ends_leads_to_the_login_and_back(
     fixture_site: FixtureSite, browsing: Browsing
 ) -> None:
     browsing.forgiven.append("401")
@@ -69,6 +69,15 @@ def test_a_session_that_ends_leads_to_the_login(
     page.keyboard.press("g")
     page.keyboard.press("r")
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    fixture_site.world.codes.add("another-code")
+    page.get_by_label("Or type its code").fill("another-code")
+    page.get_by_role("button", name="Log in").click()
+    at(page, "Runs")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    run = fixture_site.world.runs[0]
+    run["state_name"] = "Retrying"
+    fixture_site.world.change(run)
+    expect(page.locator("tr").filter(has_text=run["name"])).to_contain_text("Retrying")
 
 
 def test_logging_out_ends_the_session_at_the_server(

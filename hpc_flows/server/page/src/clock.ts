@@ -36,17 +36,16 @@ function two(n: number): string {
 /** `just now`, `40 s ago`, `in 3 min`: one part, for what is beside an exact time. */
 export function relative(time: number, at: number): string {
   const gap = at - time;
-  const size = Math.abs(gap);
-  if (size < 5) return "just now";
-  const text =
-    size < MINUTE
-      ? `${Math.round(size / 5) * 5} s`
-      : size < HOUR
-        ? `${Math.round(size / MINUTE)} min`
-        : size < 2 * DAY
-          ? `${Math.round(size / HOUR)} h`
-          : `${Math.round(size / DAY)} d`;
-  return gap > 0 ? `${text} ago` : `in ${text}`;
+  if (Math.abs(gap) < 5) return "just now";
+  return gap > 0 ? `${rough(gap)} ago` : `in ${rough(-gap)}`;
+}
+
+/** `40 s`, `6 min`, `3 h`, `5 d`: a duration in one part, rounded down, seconds in steps of five. */
+export function rough(seconds: number): string {
+  if (seconds < MINUTE) return `${Math.floor(seconds / 5) * 5} s`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min`;
+  if (seconds < 2 * DAY) return `${Math.floor(seconds / HOUR)} h`;
+  return `${Math.floor(seconds / DAY)} d`;
 }
 
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });

@@ -26,6 +26,7 @@ export async function begin(): Promise<void> {
 /** Exchange a one-time code for a cookie. Throws the server's refusal. */
 export async function login(code: string): Promise<void> {
   await send("POST", "login", { code });
+  hangUp(); // the stream of a session that ended tries no more
   await begin();
 }
 

@@ -1,7 +1,7 @@
 /** A flow run in a line: its name as a link, how far it is, and whether its news are fresh. */
 
 import type { FlowRun } from "../api/types";
-import { count, duration, now, relative } from "../clock";
+import { count, duration, now, relative, rough } from "../clock";
 import { href } from "../routing/route";
 import { isFinal } from "../states";
 import { StateBar } from "./state";
@@ -58,7 +58,7 @@ function Heard({ heard, skew }: { heard: number | null; skew: number | null }) {
         class="stale"
         title={`Its relay was last heard ${relative(heard, at)}: what is shown may be old. The run itself does not need the server.`}
       >
-        silent for {duration(at - heard)}
+        silent for {rough(at - heard)}
       </span>
     );
   if (skew !== null && Math.abs(skew) > 5)
