@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ from run_sites import run_everything, send_made, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from types import ModuleType
 
     from browsing import Browsing, Site
     from playwright.sync_api import Page
@@ -70,6 +71,15 @@ def _elements(page: Page) -> int:
 def _task_run(looked: Looked, name: str) -> str:
     found = looked.site.call("GET", f"task-runs?run={looked.run}&limit=100")["items"]
     return str(next(task["id"] for task in found if task["task"] == name))
+
+
+def test_what_needs_no_browser_holds_as_well(built_page: Path, building: ModuleType) -> None:
+    """Run the tests of pure functions beside their TypeScript (src/**/*.test.ts)."""
+    building._run(building_folder(building), building.find_node(), ["run", "--silent", "test"])
+
+
+def building_folder(building: ModuleType) -> Path:
+    return Path(str(building.__file__)).parent
 
 
 @pytest.mark.parametrize("size", [(1440, 900), NARROW])

@@ -1,0 +1,77 @@
+import { describe, expect, it } from "vitest";
+import { inline, parse, safeLink } from "./artifacts/markdown";
+import { pieces, stripped } from "./logs/ansi";
+import { highlighted } from "./logs/search";
+import { advice, useOf } from "./task/advice";
+
+describe("terminal colours", () => {
+  it("become pieces of plain text with a style", () => {
+    const found = pieces("a \u001b[1;31mred\u001b[0m b");
+    expect(found.map(({ text, colour, bold }) => [text, colour, bold])).toEqual([
+      ["a ", null, false],
+      ["red", 1, true],
+      [" b", null, false],
+    ]);
+  });
+
+  it("leave nothing of links, movements and titles", () => {
+    const evil = "\u001b]8;;https://evil\u0007text\u001b]8;;\u0007 \u001b[2J\u001b]0;title\u001b\\end\u001b";
+    expect(stripped(evil)).toBe("text end·");
+  });
+
+  it("show of a progress bar what a terminal would show", () => {
+    expect(stripped("10 %\r50 %\r100 %\nnext")).toBe("100 %\nnext");
+  });
+});
+
+describe("markdown", () => {
+  it("keeps markup and dangerous links as text", () => {
+    expect(parse("<img src=x onerror=alert(1)>")).toEqual([
+      { kind: "paragraph", content: [{ kind: "text", text: "<img src=x onerror=alert(1)>" }] },
+    ]);
+    expect(inline("[a](javascript:alert(1))").every((part) => part.kind !== "link")).toBe(true);
+    for (const target of ["javascript:alert(1)", "data:text/html,x", "//host", " vbscript:x"]) {
+      expect(safeLink(target)).toBeNull();
+    }
+    expect(safeLink("https://example.org/a?b=c")).toBe("https://example.org/a?b=c");
+  });
+
+  it("reads tables, lists within lists and fences", () => {
+    const kinds = parse("# T\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- x\n  - y\n\n```py\n<b>\n```").map((b) => b.kind);
+    expect(kinds).toEqual(["heading", "table", "list", "code"]);
+  });
+
+  it("ends soon on texts that are made to be slow", () => {
+    const began = Date.now();
+    for (const text of ["*".repeat(20_000), "[".repeat(20_000), "> ".repeat(5_000), "`".repeat(20_000)]) parse(text);
+    expect(Date.now() - began).toBeLessThan(2_000);
+  });
+});
+
+describe("search", () => {
+  it("marks every place whatever its case", () => {
+    expect(highlighted("Error: an ERROR", "error").filter((part) => part.hit)).toHaveLength(2);
+    expect(highlighted("plain", "")).toEqual([{ text: "plain", hit: false }]);
+  });
+});
+
+describe("advice", () => {
+  const asked = { cpus: 8, memory: 32 * 2 ** 30, walltime: 7200 };
+
+  it("says nothing where a request fits", () => {
+    const use = useOf({ max_rss: 20 * 2 ** 30, elapsed: 5000, cpu: 38_000 });
+    expect(advice(asked, use, "Completed")).toEqual([]);
+  });
+
+  it("says what to ask for where much was left unused", () => {
+    const lines = advice(asked, useOf({ max_rss: 2 ** 30, elapsed: 600, cpu: 600 }), "Completed").join(" ");
+    expect(lines).toContain('memory="1536MB"');
+    expect(lines).toContain('walltime="15m"');
+    expect(lines).toContain("cpus=1");
+  });
+
+  it("asks for more after a crash for memory or for time", () => {
+    expect(advice(asked, useOf({}), "OutOfMemory")[0]).toContain('memory="64GB"');
+    expect(advice(asked, useOf({}), "WalltimeExceeded")[0]).toContain('walltime="4h"');
+  });
+});
