@@ -206,6 +206,7 @@ def test_a_task_run_in_detail_knows_its_attempts_and_neighbours(c: Connection) -
     assert kept is not None
     assert kept["text"] == "the end of it"
     assert task_runs.output(c, ALL, "t1") is None
+    assert (found["has_output"], after["has_output"]) == (True, False)
 
 
 def test_nobody_sees_what_is_not_theirs(c: Connection) -> None:

@@ -159,7 +159,8 @@ def task_run(connection: Connection, sight: Sight, id_: str) -> dict[str, Any] |
     if row is None:
         return None
     shown = described(connection, [row.pk], in_detail=True)[0]
-    return {**shown, **neighbours(connection, row.run_pk, shown)}
+    has_output = connection.scalar(select(_output(row.run_pk, id_).exists()))
+    return {**shown, **neighbours(connection, row.run_pk, shown), "has_output": bool(has_output)}
 
 
 def output(connection: Connection, sight: Sight, id_: str) -> dict[str, Any] | None:
@@ -167,12 +168,14 @@ def output(connection: Connection, sight: Sight, id_: str) -> dict[str, Any] | N
     row = _row(connection, sight, id_)
     if row is None:
         return None
-    table = attachments.c
-    query = select(table.content, table.updated).where(
-        table.run_pk == row.run_pk, table.kind == "output", table.key == id_
-    )
-    kept = connection.execute(query).one_or_none()
+    kept = connection.execute(_output(row.run_pk, id_)).one_or_none()
     return None if kept is None else {"text": kept.content, "updated": kept.updated}
+
+
+def _output(run_pk: int, id_: str) -> Select[Any]:
+    table = attachments.c
+    of_it = (table.run_pk == run_pk, table.kind == "output", table.key == id_)
+    return select(table.content, table.updated).where(*of_it)
 
 
 def _row(connection: Connection, sight: Sight, id_: str) -> Any:
