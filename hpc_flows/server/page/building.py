@@ -48,12 +48,13 @@ class Node(NamedTuple):
     npm: tuple[str, ...]
 
 
-def build(page: Path, *, again: bool = False) -> Path:
+def build(page: Path, *, again: bool = False, check: bool = False) -> Path:
     """Build the page in `page` into its folder dist, unless that is of the same sources.
 
     Args:
         page: the folder with package.json.
         again: build even when nothing changed.
+        check: run the page's own tests before a build; one that fails stops it.
 
     Returns:
         The folder with the built page.
@@ -67,6 +68,8 @@ def build(page: Path, *, again: bool = False) -> Path:
             node = find_node()
             _install(page, node)
             _run(page, node, ["run", "--silent", "types"])
+            if check:
+                _run(page, node, ["run", "--silent", "test"])
             _run(page, node, ["run", "--silent", "build"])
             (built / STAMP).write_text(digest(page) + "\n")
     return built
@@ -200,7 +203,7 @@ def main() -> int:
     """Build the page beside this file, and tell where it is and how large it became."""
     page = Path(__file__).resolve().parent
     try:
-        built = build(page, again="--again" in sys.argv[1:])
+        built = build(page, again="--again" in sys.argv[1:], check=True)
     except PageBuildError as error:
         sys.stderr.write(f"{error}\n")
         return 1
