@@ -20,8 +20,8 @@ _LOCAL_TIMEOUT = 20.0
 
 #: For every connection. What a person's configuration may have for terminals is switched off: a
 #: forward of theirs that cannot bind would end ours, and an agent is not lent to login nodes.
+#: Only what OpenSSH 8.0 (EL 8) knows: an `IgnoreUnknown` of ours would undo a person's own.
 _ALWAYS = (
-    "IgnoreUnknown=RemoteCommand,StdinNull,ForkAfterAuthentication,SessionType",
     "ClearAllForwardings=yes",
     "ExitOnForwardFailure=yes",
     "StreamLocalBindMask=0177",
@@ -30,8 +30,6 @@ _ALWAYS = (
     "ForwardX11=no",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
-    "SessionType=default",
-    "ForkAfterAuthentication=no",
     "RequestTTY=no",
     "Tunnel=no",
     "EscapeChar=none",
@@ -110,7 +108,6 @@ class OpenSshClient:
             control: path of its control socket.
             interactive: whether a person is there to be asked.
         """
-        # ssh refuses -N behind a SessionType, and keeps the first of both.
         command = self.logging_in("-N", "-T", interactive=interactive)
         return [*command, "-o", "ControlMaster=yes", "-o", f"ControlPath={control}"]
 

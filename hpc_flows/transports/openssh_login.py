@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_flows.transports.openssh_client import OpenSshClient, environment, on_master, run_ssh
 from hpc_flows.transports.openssh_connection import find_lent, master_pid
-from hpc_flows.transports.ssh_folder import socket_folder
+from hpc_flows.transports.ssh_folder import has_listener, socket_folder
 from hpc_flows.transports.ssh_trouble import FOR_PEOPLE, SshError, login_trouble
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def standing_logins() -> list[Login]:
             control = os.path.join(folder, name.removesuffix(".json"))
             known = _known(control, "", 0)
             pid = master_pid(control, known.destination or "login")
-            if pid is None:
+            if pid is None and not has_listener(control):
                 _forget(control)
-            else:
+            elif pid is not None:
                 found.append(known._replace(pid=pid))
     return found
 

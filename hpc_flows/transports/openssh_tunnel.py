@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from typing import TYPE_CHECKING
 
 from hpc_flows.transports.openssh_client import OpenSshClient
 from hpc_flows.transports.openssh_connection import Connection, open_connection
-from hpc_flows.transports.ssh_folder import fresh_path, socket_folder
+from hpc_flows.transports.ssh_folder import fresh_path, has_listener, socket_folder
 from hpc_flows.transports.ssh_trouble import SshError, forward_trouble
 
 if TYPE_CHECKING:
@@ -120,17 +119,5 @@ def sweep(folder: str) -> None:
         with contextlib.suppress(OSError):
             old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _SETTLES
             master = entry.path.removesuffix(".log")
-            if old and not _listens(master):
+            if old and not has_listener(master):
                 os.unlink(entry.path)
-
-
-def _listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True
-    return True

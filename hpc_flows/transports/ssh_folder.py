@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import socket
 import stat
 
 from hpc_flows.exceptions import TransportError
@@ -43,6 +44,19 @@ def fresh_path(prefix: str, folder: str | None = None) -> str:
         folder: where; the private folder of this machine when None.
     """
     return os.path.join(folder or socket_folder(), f"{prefix}-{secrets.token_hex(6)}")
+
+
+def has_listener(path: str) -> bool:
+    """Tell whether a process listens at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:  # a queue that is full, for example
+            return True
+    return True
 
 
 def _is_fit(runtime: str) -> bool:

@@ -56,7 +56,7 @@ _MESSAGES = {
     KEY_CHANGED: (
         "{host} shows another host key than the one in known_hosts. Either the site has new keys, "
         "or somebody is between you and it. Compare the fingerprint with what the site publishes; "
-        "if it is the site's, remove the old one with `ssh-keygen -R HOST` and run "
+        "if it is the site's, remove the old one with `{remove}` and run "
         "`hpc-flows connect {host}`. Nothing was sent."
     ),
     HOST_UNKNOWN: (
@@ -85,13 +85,22 @@ _MESSAGES = {
 #: sshd gives one answer for a socket that is not there and for one that is not allowed.
 _OR_FORBIDDEN = f" Or the site allows no forwarding to sockets: name a TCP port, or {_INSTEAD}"
 
+#: The command that ssh itself proposes for an old key.
+_REMOVE = re.compile(r"ssh-keygen -f .*-R .*\S")
+
 NO_NAME = "The name {host} cannot be resolved. Is it right, and is the VPN up?"
 NO_ANSWER = "{host} does not answer. Is the network (or the VPN) up?"
 REFUSED = "{host} refuses ssh connections: its ssh server is down, or listens on another port."
 
 
 def trouble(
-    kind: str, host: str, target: Target | None = None, message: str = "", said: str = ""
+    kind: str,
+    host: str,
+    target: Target | None = None,
+    *,
+    message: str = "",
+    words: str = "",
+    said: str = "",
 ) -> SshError:
     """Return an error of a kind, in words that say what to do.
 
@@ -100,12 +109,15 @@ def trouble(
         host: where ssh logs in.
         target: what was wanted there.
         message: instead of what is usually said of that kind, with `{host}` in it.
-        said: what the ssh client said, to be cited.
+        words: all that the ssh client said, in which there may be a command to be repeated.
+        said: what of it is to be cited.
     """
     told = message or _MESSAGES[kind]
     if kind == NO_SERVER and target is not None and target.path:
         told += _OR_FORBIDDEN
-    return SshError(f"{told.format(host=host, target=target)}{said}", kind)
+    found = _REMOVE.search(words)
+    remove = found[0] if found else "ssh-keygen -R HOST"
+    return SshError(f"{told.format(host=host, target=target, remove=remove)}{said}", kind)
 
 
 class _Sign(NamedTuple):
@@ -182,7 +194,8 @@ def forward_trouble(said: str, host: str, target: Target) -> SshError | None:
 def _find(signs: tuple[_Sign, ...], said: str, host: str, target: Target | None) -> SshError | None:
     for sign in signs:
         if sign.words.search(said):
-            return trouble(sign.kind, host, target, sign.message, _last_words(said))
+            last = _last_words(said)
+            return trouble(sign.kind, host, target, message=sign.message, words=said, said=last)
     return None
 
 

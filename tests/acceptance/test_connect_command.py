@@ -189,7 +189,7 @@ def test_a_changed_key_is_refused_at_a_terminal_too(sshd: Sshd) -> None:
     status, shown = at_a_terminal({}, "connect", sshd.host)
     assert status == 1
     assert "shows another host key" in shown
-    assert "ssh-keygen -R" in shown
+    assert f"ssh-keygen -f \"{sshd.known_hosts}\" -R" in shown
 
 
 def test_a_login_that_fails_says_what_to_do(shell: Shell, sshd: Sshd) -> None:
@@ -209,10 +209,13 @@ def test_what_cannot_be_meant_is_refused(shell: Shell) -> None:
         assert "pw" not in done.stderr
 
 
+@pytest.mark.parametrize("client", ["openssh", "paramiko"])
 def test_the_page_of_a_server_over_there_is_shown(
-    shell: Shell, sshd: Sshd, home: Path, runtime: Path
+    client: str, shell: Shell, sshd: Sshd, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("fastapi")
+    for package in ("fastapi", "paramiko"):
+        pytest.importorskip(package)
+    monkeypatch.setenv("HPC_FLOWS_SSH_CLIENT", client)
     there = runtime / "there"
     started = server_there(there, "start", "--background", "--socket", f"{runtime}/server.sock")
     assert started.returncode == 0, started.stderr
@@ -250,3 +253,12 @@ def test_a_server_here_is_offered_to_relays_there(
         assert published(str(runtime / "there")) == []
     finally:
         shell.run("server", "stop")
+
+
+def test_paramiko_keeps_no_login_and_says_so(
+    shell: Shell, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_FLOWS_SSH_CLIENT", "paramiko")
+    done = shell.run("connect", sshd.host)
+    assert done.returncode == 1
+    assert "ssh_client=openssh" in done.stderr

@@ -249,6 +249,7 @@ def test_a_changed_host_key_is_never_accepted(lay: Laying, server: FarServer) ->
     lay.sshd.restart()
     said = troubled(tunnel, "host key changed")
     assert "fingerprint" in said
+    assert "ssh-keygen " in said
     assert lay.sshd.known_hosts.read_bytes() == known
     lay.sshd.trust()
     up(tunnel)
@@ -301,12 +302,15 @@ def test_a_site_with_few_sessions_is_enough(lay: Laying, server: FarServer) -> N
         assert len(list(pool.map(lambda n: ask(path, f"ping {n}", PATIENCE), range(10)))) == 10
 
 
-def test_a_person_with_forwards_in_their_configuration_is_served(
+def test_a_person_with_odd_things_in_their_configuration_is_served(
     lay: Laying, server: FarServer
 ) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     lay.sshd.write_client_config(LocalForward=f"{port} 127.0.0.1:1", RemoteCommand="false")
+    # As people have it who share a configuration with a Mac.
+    words = f"IgnoreUnknown UseKeychain\nUseKeychain yes\n{lay.sshd.config.read_text()}"
+    lay.sshd.config.write_text(words)
     assert ask(up(lay(server.target)).path()) == b"pong 1\n"
     taken.close()
 

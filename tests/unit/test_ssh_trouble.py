@@ -14,6 +14,9 @@ CHANGED = """\
 @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
 Host key for login.hpc.edu has changed and you have requested strict checking.
+Offending ED25519 key in /home/me/.ssh/known_hosts:1
+  remove with:
+  ssh-keygen -f "/home/me/.ssh/known_hosts" -R "[login.hpc.edu]:2222"
 Host key verification failed.
 """
 
@@ -41,6 +44,11 @@ def test_a_login_that_fails_is_told_by_its_kind(said: str, kind: str) -> None:
     assert error.kind == kind
     assert "login.hpc.edu" in str(error)
     assert "{" not in str(error)
+
+
+def test_a_changed_key_comes_with_the_command_that_removes_the_old_one() -> None:
+    told = str(login_trouble(CHANGED, "login.hpc.edu"))
+    assert '`ssh-keygen -f "/home/me/.ssh/known_hosts" -R "[login.hpc.edu]:2222"`' in told
 
 
 def test_a_banner_that_speaks_of_errors_is_not_believed() -> None:
