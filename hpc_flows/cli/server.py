@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hpc_flows.server.announcing import Announcement
-    from hpc_flows.server.launch import Plan, Started
+    from hpc_flows.server.plan import Plan, Started
 
 _PORT = 4200
 
@@ -50,11 +50,27 @@ def loaded(module: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("hpc_flows"):
             raise
-        msg = (
-            f"The server needs packages that are not installed ({error.name}). Install them: "
-            f"pip install 'hpc-flows[server]'"
-        )
-        raise ServerError(msg) from error
+        raise _not_installed(error.name) from error
+
+
+def _check_installed() -> None:
+    """See that the server's packages are there, without loading them.
+
+    Raises:
+        ServerError: they are not.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415 - on use
+
+    for name in ("alembic", "fastapi", "sqlalchemy", "uvicorn"):
+        if find_spec(name) is None:
+            raise _not_installed(name)
+
+
+def _not_installed(name: str | None) -> ServerError:
+    return ServerError(
+        f"The server needs packages that are not installed ({name}). Install them: "
+        f"pip install 'hpc-flows[server]'"
+    )
 
 
 def database_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +95,7 @@ def database_url(wanted: str | None) -> str:
         from hpc_flows.settings import find_setting  # noqa: PLC0415 - only to check it
 
         wanted = find_setting("server_database").parse(wanted, "--database")
-    url: str = loaded("owning").database_url(settings, wanted)
+    url: str = loaded("plan").database_url(settings, wanted)
     return url
 
 
@@ -111,11 +127,12 @@ def start(background: bool, database: str | None, **options: Any) -> None:  # no
       hpc-flows server start --background
       hpc-flows server start --host 0.0.0.0 --tls-cert site.pem --tls-key site.key
     """
+    _check_installed()
     plan = _plan(database, options)
-    launch = loaded("launch")
     if background:
-        _print_started(launch.start_in_background(plan))
+        _print_started(loaded("detached").start_in_background(plan))
         return
+    launch = loaded("launch")
     launch.log_to_stderr()
     launch.serve(plan, _print_started)
     click.echo("The server has ended.")
@@ -128,7 +145,7 @@ def _plan(database: str | None, options: dict[str, Any]) -> Plan:
             options[name] = os.path.abspath(options[name])
     options["allow_hosts"] = tuple(options["allow_hosts"])
     options["prefix"] = _prefix(options["prefix"])
-    plan: Plan = loaded("launch").Plan(
+    plan: Plan = loaded("plan").Plan(
         home=settings.home,
         database=database_url(database),
         retention_days=settings.server_retention_days,
@@ -200,7 +217,7 @@ def _print_status(said: Announcement, answer: dict[str, Any] | str | None) -> No
 @click.option("--force", is_flag=True, help="Kill it; relays send again what it had not kept.")
 def stop(force: bool) -> None:  # noqa: FBT001 - click gives flags as they are
     """Stop the server; runs go on and are reported once it is back."""
-    said = loaded("launch").stop(get_settings().home, force=force)
+    said = loaded("detached").stop(get_settings().home, force=force)
     if said is None:
         click.echo("No server runs in this home.")
     else:

@@ -8,10 +8,11 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from hpc_flows.server.launch import Plan, log_to_stderr, serve, told
+from hpc_flows.server.launch import log_to_stderr, serve, told
+from hpc_flows.server.plan import Plan
 
 if TYPE_CHECKING:
-    from hpc_flows.server.launch import Started
+    from hpc_flows.server.plan import Started
 
 
 def main(argv: list[str]) -> int:

@@ -1,20 +1,14 @@
-"""Starting the server: in this process, or in one of its own in the background."""
+"""Serving in this process: database, address, application, and putting things away at the end."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import select
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
-import time
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -23,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hpc_flows.exceptions import HpcFlowsError, ServerError
 from hpc_flows.server import announcing, listening, owning
 from hpc_flows.server.app import make_app
+from hpc_flows.server.plan import Plan, Started
 from hpc_flows.server.service import Options
 from hpc_flows.settings.addresses import without_password
 
@@ -34,69 +29,11 @@ if TYPE_CHECKING:
     from hpc_flows.server.db import Database
     from hpc_flows.server.service import Service
 
-#: Seconds until a server in the background must be up (login nodes can be slow), and until one
-#: that was told to end has.
-START_SECONDS, STOP_SECONDS = 90.0, 15.0
 #: Seconds that requests have to end when the server does; streams end at once.
 _GRACE = 5
 _MOST_CONNECTIONS = 2000
-_LARGEST_LOG = 10 * 2**20
 _WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 _LOG = logging.getLogger("hpc_flows.server")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What server to start.
-
-    Attributes:
-        home: the folder of its endpoint, token and log.
-        database: the address of its database.
-        host: the address to bind; None leaves it to the rule of `listening`.
-        port: the same; 0 takes any that is free.
-        socket: path of a Unix socket to listen on instead.
-        tls_cert: file of the certificate chain, for TLS.
-        tls_key: file of its key.
-        allow_hosts: more names by which it may be called.
-        public_url: where browsers see it, behind a proxy.
-        prefix: the path that the proxy puts before ours.
-        retention_days: days after which ended runs are forgotten; None for never.
-    """
-
-    home: str
-    database: str
-    host: str | None = None
-    port: int | None = None
-    socket: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    allow_hosts: tuple[str, ...] = ()
-    public_url: str | None = None
-    prefix: str = ""
-    retention_days: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A server that is up.
-
-    Attributes:
-        url: where it is.
-        why: why it is there.
-        link: logs a browser in once.
-        pid: its process.
-        socket: path of its Unix socket; empty for TCP.
-        token_file: what opens it.
-        database: where its data are, without a password.
-    """
-
-    url: str
-    why: str
-    link: str
-    pid: int
-    socket: str
-    token_file: str
-    database: str
 
 
 class OwnUserProtocol(H11Protocol):
@@ -268,101 +205,6 @@ def _check_tls(plan: Plan) -> None:
     except (OSError, ssl.SSLError) as error:
         msg = f"The certificate {plan.tls_cert} with the key {plan.tls_key} cannot be used: {error}"
         raise ServerError(msg) from error
-
-
-def start_in_background(plan: Plan) -> Started:
-    """Start a server in a process of its own that outlives this one, and wait until it is up.
-
-    Raises:
-        ServerError: it did not come up; the message has its reason.
-    """
-    log_path = announcing.log_file(plan.home)
-    _roll(log_path)
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    heard, say = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hpc_flows.server.background", str(say)],
-            # The plan may hold a database's password, and all users can see arguments.
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            pass_fds=[say],
-            start_new_session=True,
-            cwd="/",
-        )
-    finally:
-        os.close(say)
-        os.close(log)
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-            pipe.write(json.dumps(asdict(plan)).encode())
-    answer = _answer(heard, process)
-    if "error" in answer:
-        raise ServerError(f"{answer['error']} Its log: {log_path}")
-    return Started(**answer)
-
-
-def _answer(heard: int, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Return what the new process says: that it is up, or why not."""
-    text = b""
-    deadline = time.monotonic() + START_SECONDS
-    with os.fdopen(heard, "rb", buffering=0) as pipe:
-        while (left := deadline - time.monotonic()) > 0 and not text.endswith(b"\n"):
-            if select.select([pipe], [], [], left)[0]:
-                piece = pipe.read(65536)
-                if not piece:
-                    break
-                text += piece
-    if text.endswith(b"\n"):
-        found: dict[str, Any] = json.loads(text)
-        return found
-    if process.poll() is None and time.monotonic() >= deadline:
-        process.kill()
-        why = f"it was not up after {START_SECONDS:.0f} s"
-    else:
-        why = f"its process ended with status {process.wait()}"
-    return {"error": f"The server did not start: {why}."}
-
-
-def _roll(path: str) -> None:
-    """Put a long log aside; the one before it goes."""
-    with contextlib.suppress(FileNotFoundError):
-        if os.path.getsize(path) > _LARGEST_LOG:
-            os.replace(path, f"{path}.1")
-
-
-def stop(home: str, *, force: bool = False) -> announcing.Announcement | None:
-    """Stop the server that announced itself in a home; return it, or None if none runs.
-
-    Raises:
-        ServerError: it is on another machine, or does not end.
-    """
-    said = announcing.read(home)
-    if said is None:
-        return None
-    if not said.is_here:
-        raise ServerError(
-            f"The server runs on {said.host}, process {said.pid}; stop it there: "
-            f"ssh {said.host} hpc-flows server stop"
-        )
-    if not said.is_alive:
-        announcing.withdraw(home, said)
-        return None
-    os.kill(said.pid, signal.SIGKILL if force else signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while _lives(said):
-        if time.monotonic() > deadline:
-            msg = f"Process {said.pid} has not ended. `hpc-flows server stop --force` kills it."
-            raise ServerError(msg)
-        time.sleep(0.02)
-    if force:
-        announcing.withdraw(home, said)
-    return said
-
-
-def _lives(said: announcing.Announcement) -> bool:
-    return said.is_alive
 
 
 def log_to_stderr() -> None:

@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hpc_flows.server.db import Database
-    from hpc_flows.settings import Settings
 
 _FIRST = "first start"
-
-
-def database_url(settings: Settings, wanted: str | None = None) -> str:
-    """Return the address of the database: as asked for, as set, else a file in the home."""
-    if wanted or settings.server_database:
-        return wanted or str(settings.server_database)
-    return f"sqlite:///{announcing.folder_of(settings.home)}/server.db"
 
 
 def own_name() -> str:
