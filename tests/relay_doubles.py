@@ -22,6 +22,7 @@ from hpc_flows.reporting.relay import Relay
 from hpc_flows.reporting.server_sink import ServerSink
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -85,13 +86,14 @@ class FakeServer:
         self.tokens_seen: list[str] = []
         self.lines = 0
         self.most_lines: int | None = None
+        self.tls: ssl.SSLContext | None = None
         self.lock = threading.Lock()
         self._http: ThreadingHTTPServer | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def start(self) -> FakeServer:
         fake = self
@@ -101,6 +103,8 @@ class FakeServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._http.daemon_threads = True
+        if self.tls is not None:
+            self._http.socket = self.tls.wrap_socket(self._http.socket, server_side=True)
         self.port = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
         return self

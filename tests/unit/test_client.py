@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import socketserver
+import ssl
+import subprocess
 import threading
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,22 +147,93 @@ def test_something_else_than_our_server_is_told_apart(fake: FakeServer) -> None:
         client.get("/me")
 
 
-class _Relaying(socketserver.StreamRequestHandler):
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody has signed but itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl here")
+    path = tmp_path / "both.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:server.example"]
+    out = ["-keyout", str(path), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run([openssl, *words.split(), *names, *out], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return path
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[FakeServer]:
+    server = FakeServer()
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate)
+    yield server.start()
+    server.stop()
+
+
+def test_a_certificate_that_nobody_trusts_gets_neither_greeting_nor_token(
+    secure: FakeServer,
+) -> None:
+    with Client(secure.url, TOKEN) as client, pytest.raises(ServerUnreachable, match="certificate"):
+        client.request("PUT", "/runs/run-0001", {"id": "run-0001"})
+    assert secure.requests.total() == 0
+
+
+def test_a_certificate_that_is_trusted_is_enough(
+    secure: FakeServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with Client(secure.url, TOKEN) as client:
+        client.request("PUT", "/runs/run-0001", {"id": "run-0001"})
+    assert secure.tokens_seen == [f"Bearer {TOKEN}"]
+
+
+def test_tls_goes_through_a_tunnel_and_looks_at_the_servers_name(
+    secure: FakeServer, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    path = str(tmp_path / "s.sock")
+    with _tunnel(path, secure.port):
+        with Client("https://server.example", TOKEN, via=lambda: path) as client:
+            client.request("PUT", "/runs/run-0001", {"id": "run-0001"})
+        with (
+            Client("https://another.example", TOKEN, via=lambda: path) as client,
+            pytest.raises(ServerUnreachable, match="certificate"),
+        ):
+            client.request("PUT", "/runs/run-0001", {"id": "run-0001"})
+    assert secure.tokens_seen == [f"Bearer {TOKEN}"]
+
+
+@contextmanager
+def _tunnel(path: str, port: int) -> Iterator[None]:
+    with socketserver.ThreadingUnixStreamServer(path, _Relaying) as server:
+        server.far = ("127.0.0.1", port)  # type: ignore[attr-defined]
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield
+        server.shutdown()
+
+
+class _Relaying(socketserver.BaseRequestHandler):
     """Carries one connection from a Unix socket to the fake server."""
 
     def handle(self) -> None:
+        near: socket.socket = self.request
         far = socket.create_connection(self.server.far)  # type: ignore[attr-defined]
-        back = threading.Thread(target=self._back, args=(far,), daemon=True)
+        back = threading.Thread(target=_carry, args=(far, near), daemon=True)
         back.start()
-        while data := self.request.recv(65536):
-            far.sendall(data)
-        far.shutdown(socket.SHUT_RDWR)
+        _carry(near, far)
         back.join(5)
         far.close()
 
-    def _back(self, far: socket.socket) -> None:
-        while data := far.recv(65536):
-            self.request.sendall(data)
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for each in (source, target):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("through", ["address", "via"])
@@ -167,10 +242,7 @@ def test_a_unix_socket_is_as_good_as_a_port(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # is not for sockets
     path = str(tmp_path / "s.sock")
-    with socketserver.ThreadingUnixStreamServer(path, _Relaying) as server:
-        server.far = ("127.0.0.1", fake.port)  # type: ignore[attr-defined]
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with _tunnel(path, fake.port):
         client = (
             Client(f"unix://{path}", TOKEN)
             if through == "address"
@@ -178,7 +250,6 @@ def test_a_unix_socket_is_as_good_as_a_port(
         )
         with client:
             client.request("PUT", "/runs/run-0001", {"id": "run-0001"})
-        server.shutdown()
     assert fake.about["run-0001"] == {"id": "run-0001"}
 
 
@@ -187,9 +258,12 @@ def test_a_proxy_is_asked_for_the_whole_address_and_never_for_this_machine(
 ) -> None:
     monkeypatch.setenv("http_proxy", fake.url)
     asked: list[str] = []
-    monkeypatch.setattr(
-        fake, "answer", lambda _m, path, *_: (asked.append(path), (200, {"instance": "i"}, {}))[1]
-    )
+
+    def answer(_method: str, path: str, *_: object) -> tuple[int, dict[str, str], dict[str, str]]:
+        asked.append(path)
+        return 200, {"instance": "i"}, {}
+
+    monkeypatch.setattr(fake, "answer", answer)
     with Client("http://server.example:4200/flows") as client:
         client.get("/me")
     assert asked == ["http://server.example:4200/flows/api/v1/me"]

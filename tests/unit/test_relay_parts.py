@@ -27,7 +27,15 @@ from hpc_flows.reporting.frames import (
 from hpc_flows.reporting.orders import deliver
 from hpc_flows.reporting.sink import Batch, Line, Order, RunAbout, SinkRefusal
 from hpc_flows.reporting.standing import Standing, standings
-from hpc_flows.reporting.survey import Surveys, elements, read_partitions, read_queue, summed_up
+from hpc_flows.reporting.survey import (
+    Surveys,
+    elements,
+    read_partitions,
+    read_queue,
+    summed_up,
+    take_survey,
+)
+from hpc_flows.reporting.watching import has_open_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +176,23 @@ def test_a_run_that_has_ended_or_lost_its_driver_is_told(journal: Journal, home:
     assert "is gone" in message
 
 
+# Runs ---------------------------------------------------------------------------------------------
+
+
+def test_jobs_whose_driver_is_gone_may_live_until_all_their_task_runs_have_ended(
+    journal: Journal,
+) -> None:
+    assert not has_open_jobs(journal.folder)
+    writer = journal.writer()
+    writer.write("task-run", {"id": "t1", "name": "t", "task": "t", "key": "k", "flow_run": "f"})
+    intent = {"token": "hf-a", "cluster": "c", "scheduler": "slurm", "task_runs": ["t1"]}
+    writer.write("job-intent", {**intent, "script": "s", "resources": {}})
+    assert has_open_jobs(journal.folder)
+    state = {"subject": "task", "id": "t1", "type": "COMPLETED", "name": "Completed", "attempt": 1}
+    journal.writer("hf-a-0-0").write("state", state)
+    assert not has_open_jobs(journal.folder)
+
+
 # Surveys ------------------------------------------------------------------------------------------
 
 QUEUE = """\
@@ -231,8 +256,6 @@ def test_a_survey_is_taken_once_for_all_relays_of_a_home(
 
 
 def test_a_cluster_that_is_not_known_is_told_in_the_survey() -> None:
-    from hpc_flows.reporting.survey import take_survey
-
     survey = take_survey("nowhere-at-all")
     assert "nowhere-at-all" in survey["error"]
     assert survey["queue"] is None
