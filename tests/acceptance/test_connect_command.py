@@ -189,7 +189,7 @@ def test_a_changed_key_is_refused_at_a_terminal_too(sshd: Sshd) -> None:
     status, shown = at_a_terminal({}, "connect", sshd.host)
     assert status == 1
     assert "shows another host key" in shown
-    assert f"ssh-keygen -f \"{sshd.known_hosts}\" -R" in shown
+    assert f'ssh-keygen -f "{sshd.known_hosts}" -R' in shown
 
 
 def test_a_login_that_fails_says_what_to_do(shell: Shell, sshd: Sshd) -> None:
