@@ -32,7 +32,7 @@ export function CountsTab({ run }: { run: FlowRun }) {
           <span role="columnheader" class="end">Ended</span>
           <span role="columnheader" class="spare">Counts</span>
           <span role="columnheader" class="end spare">First start</span>
-          <span role="columnheader" class="end spare">Until</span>
+          <span role="columnheader" class="end spare">Lasted</span>
         </div>
         {tasks.length <= FEW ? (
           tasks.map((task) => <Line key={task.task} run={run} task={task} />)

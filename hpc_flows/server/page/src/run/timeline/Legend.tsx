@@ -4,8 +4,8 @@ export function Legend({ bins }: { bins: boolean }) {
   return (
     <span class="legend" aria-label="Legend">
       {!bins && <span><i class="key waiting" /> waiting for others</span>}
-      <span><i class="key queued" /> queued</span>
-      <span><i class="key running" /> running{bins ? "" : ", in the colour of its state"}</span>
+      <span><i class={bins ? "key queued-many" : "key queued"} /> queued</span>
+      <span><i class={bins ? "key running-many" : "key running"} /> running{bins ? "" : ", in the colour of its state"}</span>
       {!bins && <span><i class="key limit" /> time asked for</span>}
     </span>
   );

@@ -284,7 +284,8 @@ function paintBandLabel(
   context.fillText(fitted(context, task.task, left - 14), 6, top + BAND_HEIGHT / 2 - 8);
   context.fillStyle = palette.faint;
   const peak = peakOf(task).toLocaleString();
-  context.fillText(`≤ ${peak} at once`, 6, top + BAND_HEIGHT / 2 + 8);
+  const most = fitted(context, `≤ ${peak} at once`, left - 14);
+  context.fillText(most, 6, top + BAND_HEIGHT / 2 + 8);
   context.fillStyle = palette.line;
   context.fillRect(0, top + BAND_HEIGHT - 1, left + 100000, 1);
 }
@@ -302,17 +303,17 @@ function paintBand(
   context.beginPath();
   context.rect(left, top, scale.width, BAND_HEIGHT);
   context.clip();
-  for (let at = 0; at < task.running.length; at += 1) {
-    // Whole pixels: edges that overlap would show as stripes.
-    const x = Math.round(left + scale.x(bins.begin + at * bins.step));
-    const width = Math.max(1, Math.round(left + scale.x(bins.begin + (at + 1) * bins.step)) - x);
-    const ran = (task.running[at]! / peak) * room;
-    const waited = (task.queued[at]! / peak) * room;
-    context.fillStyle = palette.states["RUNNING"] ?? palette.accent;
-    context.fillRect(x, floor - ran, width, ran);
+  const running = palette.states["RUNNING"] ?? palette.accent;
+  // Column by column: narrow drawings have more bins than pixels, wide ones more pixels than bins.
+  for (let x = 0; x < scale.width; x += 1) {
+    const at = Math.floor((scale.time(x + 0.5) - bins.begin) / bins.step);
+    const ran = ((task.running[at] ?? 0) / peak) * room;
+    const waited = ((task.queued[at] ?? 0) / peak) * room;
+    context.fillStyle = running;
+    context.fillRect(left + x, floor - ran, 1, ran);
     context.globalAlpha = 0.35;
     context.fillStyle = palette.queued;
-    context.fillRect(x, floor - ran - waited, width, waited);
+    context.fillRect(left + x, floor - ran - waited, 1, waited);
     context.globalAlpha = 1;
   }
   context.restore();
