@@ -7,6 +7,7 @@ that none is added without a thought (threat rows T2, T12, T15).
 from __future__ import annotations
 
 import itertools
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -300,6 +301,16 @@ def test_t12_a_token_for_one_run_reports_that_run_and_speaks_of_no_other(
     assert own_site.ask("limited", "POST", "/relays/r/heartbeat", json=beat).status_code == 404
     counts = {"runs": {"another": {"driver": 1}}}
     assert own_site.ask("limited", "POST", "/runs/counts", json=counts).status_code == 404
+
+
+def test_t12_a_token_for_one_run_ends_a_week_after_the_run(own_site: ServerSite) -> None:
+    own_site.tokens["limited"] = own_site.token("ann", "report", run=RUN)
+    day = 86400
+    for ended, status in (("NULL", 200), (f"{time.time() - 6 * day}", 200), ("1", 401)):
+        with own_site.database.writing() as connection:
+            connection.exec_driver_sql(f"UPDATE runs SET ended = {ended}")  # noqa: S608 - from above
+        assert own_site.send("limited", RUN, b"").status_code == status
+    assert own_site.send("ann", RUN, b"").status_code == 200
 
 
 def test_t2_a_token_gives_no_more_than_it_has(site: ServerSite) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import delete, insert, or_, select, update
 
 from hpc_flows.server.access import tokens as texts
+from hpc_flows.server.db.models import runs
 from hpc_flows.server.db.people import login_codes, tokens, users
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 TOKEN, SESSION = "token", "session"
 #: Seconds that a login code and a browser's session live.
 CODE_SECONDS, SESSION_SECONDS = 120.0, 12 * 3600.0
+#: Seconds after the end of a run in which a token for it alone still takes what comes late.
+AFTER_RUN = 7 * 86400.0
 #: Seconds between two notes of when a token was used last: reading shall not write all the time.
 USE_NOTED = 60.0
 
@@ -99,6 +102,8 @@ def find(connection: Connection, text: str) -> Grant | None:
     row = connection.execute(wanted).one_or_none()
     if row is None or not texts.fits(text, row.hash):
         return None
+    if row.run is not None and _is_over(connection, row.run, now):
+        return None
     return Grant(
         row.id,
         row.kind,
@@ -109,6 +114,12 @@ def find(connection: Connection, text: str) -> Grant | None:
         row.run,
         row.last_used,
     )
+
+
+def _is_over(connection: Connection, run: str, now: float) -> bool:
+    """Tell whether a run has ended so long ago that its own token ends too (threat T12)."""
+    ended: float | None = connection.scalar(select(runs.c.ended).where(runs.c.id == run))
+    return ended is not None and now - ended > AFTER_RUN
 
 
 def kept_hash(connection: Connection, id_: str) -> bytes | None:
