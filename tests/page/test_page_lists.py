@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -177,6 +178,18 @@ def test_a_run_that_is_not_heard_is_said_to_be_silent(
         has=browser_page.get_by_text(silent["name"], exact=True)
     )
     expect(row).to_contain_text("silent for 6 min")
+
+
+def test_a_run_that_only_just_began_is_not_called_unheard(
+    fixture_site: FixtureSite, browser_page: Page
+) -> None:
+    young, old = fixture_site.world.runs[:2]
+    young.update(name="young", heard=None, created=time.time())
+    old.update(name="old", heard=None)
+    fixture_site.login(browser_page, "runs?state=RUNNING")
+    row = browser_page.locator("tr")
+    expect(row.filter(has_text="old")).to_contain_text("never heard")
+    expect(row.filter(has_text="young")).not_to_contain_text("never heard")
 
 
 def test_markup_in_names_is_text(fixture_site: FixtureSite, browser_page: Page) -> None:

@@ -50,7 +50,8 @@ class PageBuildHook(BuildHookInterface[Any]):
             return
         page = Path(self.root, PAGE)
         building = _building(page)
-        self.app.display_info("The page is built with npm.")
+        if not building.is_fresh(page):
+            self.app.display_info("The page is being built with npm.")
         building.build(page)
         # Ignored by git, and part of what is shipped all the same.
         build_data["artifacts"].append(f"/{PAGE}/dist/**")

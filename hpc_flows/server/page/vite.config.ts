@@ -18,6 +18,10 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: true,
   },
-  server: server === undefined ? {} : { proxy: { "/api": { target: server, changeOrigin: true } } },
+  // The server refuses requests that another origin's page makes: here Vite speaks for its page.
+  server:
+    server === undefined
+      ? {}
+      : { proxy: { "/api": { target: server, changeOrigin: true, headers: { origin: server } } } },
   test: { include: ["src/**/*.test.ts"] },
 });

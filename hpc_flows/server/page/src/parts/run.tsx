@@ -8,6 +8,8 @@ import { StateBar } from "./state";
 
 /** Seconds after which a living run that was not heard is silent; relays beat every second. */
 export const SILENT = 60;
+/** Seconds that a new run's relay has to be heard first. */
+const YOUNG = 15;
 
 export function RunLink({ run }: { run: { id: string; name: string; flow?: string } }) {
   return (
@@ -41,11 +43,12 @@ export function Progress({ run }: { run: FlowRun }) {
 /** A warning that the run's relay is not heard; nothing while all is well or the run has ended. */
 export function Freshness({ run }: { run: FlowRun }) {
   if (isFinal(run.state_type)) return null;
-  return <Heard heard={run.heard} skew={run.skew} />;
+  return <Heard run={run} />;
 }
 
-function Heard({ heard, skew }: { heard: number | null; skew: number | null }) {
+function Heard({ run: { created, heard, skew } }: { run: FlowRun }) {
   const at = now.value;
+  if (heard === null && created !== null && at - created < YOUNG) return null;
   if (heard === null)
     return (
       <span class="stale" title="The run is known from its journal; nothing reports for it now.">
