@@ -184,12 +184,12 @@ def test_a_run_that_only_just_began_is_not_called_unheard(
     fixture_site: FixtureSite, browser_page: Page
 ) -> None:
     young, old = fixture_site.world.runs[:2]
-    young.update(name="young", heard=None, created=time.time())
-    old.update(name="old", heard=None)
+    young.update(name="run-that-began", heard=None, created=time.time())
+    old.update(name="run-of-before", heard=None)
     fixture_site.login(browser_page, "runs?state=RUNNING")
     row = browser_page.locator("tr")
-    expect(row.filter(has_text="old")).to_contain_text("never heard")
-    expect(row.filter(has_text="young")).not_to_contain_text("never heard")
+    expect(row.filter(has_text="run-of-before")).to_contain_text("never heard")
+    expect(row.filter(has_text="run-that-began")).not_to_contain_text("never heard")
 
 
 def test_markup_in_names_is_text(fixture_site: FixtureSite, browser_page: Page) -> None:
