@@ -94,7 +94,7 @@ def logs(
 ) -> None:
     """Print the log records of a flow run and its task runs, in the order of their times."""
     source = open_source(local=local)
-    row = source.flow_run(run)
+    row = source.named(run)
     show_logs(source, row, level, follow=follow, as_json=as_json, task_run=False, **cut)
 
 

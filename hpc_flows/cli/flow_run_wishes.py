@@ -149,7 +149,7 @@ def _found_here(run: str) -> tuple[str | None, str | None]:
     """Return the folder of a run in this home, and the id of the subflow in it that is meant."""
     home = get_settings().home
     try:
-        row = Journals(home).flow_run(run)
+        row = Journals(home).named(run)
     except UnknownRun:
         return None, None
     return find_run(home, row["run"]), row["id"] if row["id"] != row["run"] else None

@@ -14,7 +14,6 @@ from hpc_flows.jobs.reasons import outlook
 from hpc_flows.journal.event import DRIVER
 from hpc_flows.journal.index import find_run, list_runs, summarise
 from hpc_flows.journal.reader import JournalReader, decode
-from hpc_flows.journal.replay import RunView
 from hpc_flows.schedulers.base import Phase
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from hpc_flows.client import Api
     from hpc_flows.journal.event import Event
     from hpc_flows.journal.index import RunSummary
-    from hpc_flows.journal.replay import FlowRunView, TaskRunView
+    from hpc_flows.journal.replay import FlowRunView, RunView, TaskRunView
 
 _WHOLE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -42,6 +41,7 @@ class Journals:
         self.home: str | None = home
         self.api: Api | None = None
         self._home = home
+        self._views: dict[str, RunView] = {}  # read once for one command
         self.place = home
 
     def flow_runs(self, *, state: str | None, flow: str | None, limit: int) -> list[Row]:
@@ -58,15 +58,20 @@ class Journals:
         folder, view, id_ = self._found(wanted, "flow_runs")
         return flow_row(view, view.flow_runs[id_], summarise(folder))
 
-    def folder(self, wanted: str) -> str:
-        """Return the folder of the run that a flow run is, or is part of."""
-        return self._found(wanted, "flow_runs")[0]
+    def named(self, wanted: str) -> Row:
+        """Return of a flow run its id and the id of its run, which is known without its journal."""
+        try:
+            run = os.path.basename(find_run(self._home, wanted))
+        except UnknownRun:
+            row = self.flow_run(wanted)
+            return {"id": row["id"], "run": row["run"]}
+        return {"id": run, "run": run}
 
     def task_runs(
         self, flow_run: Row, *, task: str | None, state: str | None, limit: int
     ) -> tuple[list[Row], int]:
         """Return the first task runs of a flow run, and how many there are."""
-        view = _read(find_run(self._home, flow_run["run"]))
+        view = self._read(find_run(self._home, flow_run["run"]))
         runs = [
             run
             for run in view.task_runs.values()
@@ -84,7 +89,7 @@ class Journals:
         if flow_run is None:
             _, view, id_ = self._found(wanted, "task_runs")
             return task_row(view, view.task_runs[id_], in_detail=True)
-        view = _read(self.folder(flow_run))
+        view = self._read(find_run(self._home, self.named(flow_run)["run"]))
         runs = [r for r in view.task_runs.values() if wanted in (r.id, r.name)]
         runs = runs or [r for r in view.task_runs.values() if r.id.startswith(wanted)]
         if len(runs) != 1:
@@ -107,6 +112,14 @@ class Journals:
             yield None
             time.sleep(_PERIOD)
 
+    def _read(self, folder: str) -> RunView:
+        if folder not in self._views:
+            follower = Follower(folder)
+            while follower.catch_up():
+                pass
+            self._views[folder] = follower.view
+        return self._views[folder]
+
     def _found(self, wanted: str, what: str) -> tuple[str, RunView, str]:
         """Return a run's folder, its view, and the id of the flow or task run that is meant."""
         if what == "flow_runs":
@@ -116,13 +129,13 @@ class Journals:
                 if not _WHOLE_ID.fullmatch(wanted):
                     raise
             else:
-                view = _read(folder)
+                view = self._read(folder)
                 if view.root is not None:
                     return folder, view, view.root.id
                 raise UnknownRun(_no_flow(folder))
         for run in list_runs(self._home) if _WHOLE_ID.fullmatch(wanted) else ():
             if _mentions(run.path, wanted):
-                view = _read(run.path)
+                view = self._read(run.path)
                 if wanted in getattr(view, what):
                     return run.path, view, wanted
         noun = what.replace("_", " ").removesuffix("s")
@@ -168,13 +181,6 @@ def _has(path: str, mark: bytes) -> bool:
             return any(mark in line for line in file)
     except OSError:
         return False
-
-
-def _read(folder: str) -> RunView:
-    follower = Follower(folder)
-    while follower.catch_up():
-        pass
-    return follower.view
 
 
 def _is_in(run: TaskRunView, flow_run: Row) -> bool:
@@ -280,7 +286,7 @@ class _Records:
 
     def __init__(self, folder: str, row: Row, level: int, *, task_run: bool) -> None:
         self._reader = JournalReader(folder)
-        self._view = RunView(log_limit=0)
+        self._names: dict[str, str] = {}
         self._row = row
         self._level = level
         self._key = "task_run" if task_run else "flow_run"
@@ -291,9 +297,10 @@ class _Records:
         """Return the records that came since the last time."""
         events: list[Event] = []
         while batch := self._reader.poll():
-            for event in batch:
-                self._view.apply(event)
             events += [event for event in batch if event.kind == "log"]
+            for event in batch:
+                if event.kind == "task-run":
+                    self._names[str(event.data.get("id"))] = str(event.data.get("name", ""))
         return [self._as_row(e) for e in sorted(self._wanted(events), key=lambda e: e.order)]
 
     def _wanted(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -303,7 +310,6 @@ class _Records:
                 yield event
 
     def _as_row(self, event: Event) -> dict[str, Any]:
-        task = self._view.task_runs.get(str(event.data.get("task_run")))
         return {
             "id": f"{event.writer}:{event.seq}",
             "t": event.wall,
@@ -311,7 +317,7 @@ class _Records:
             "message": event.data.get("message", ""),
             "logger": event.data.get("logger"),
             "task_run": event.data.get("task_run"),
-            "task_run_name": None if task is None else task.name,
+            "task_run_name": self._names.get(str(event.data.get("task_run"))),
             "flow_run": event.data.get("flow_run"),
         }
 

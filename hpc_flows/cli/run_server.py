@@ -63,6 +63,10 @@ class Server:
         with _unknown(f"There is no flow run {wanted!r} on {self.place}."):
             return with_driver(dict(self._api.flow_run(self._id_of(wanted))))
 
+    def named(self, wanted: str) -> Row:
+        """Return a flow run by its name or id, as `flow_run` does."""
+        return self.flow_run(wanted)
+
     def _id_of(self, wanted: str) -> str:
         if len(wanted) == _WHOLE:
             return wanted

@@ -50,6 +50,9 @@ class Source(Protocol):
     def flow_run(self, wanted: str) -> Row:
         """Return the flow run of a name, an id or the beginning of one, or `latest`."""
 
+    def named(self, wanted: str) -> Row:
+        """Return of a flow run `id` and `run`, the id of the run that it is part of."""
+
     def task_runs(
         self, flow_run: Row, *, task: str | None, state: str | None, limit: int
     ) -> tuple[list[Row], int]:
