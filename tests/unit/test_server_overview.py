@@ -21,6 +21,7 @@ from hpc_flows.server.queries import (
     task_runs,
     variables,
 )
+from hpc_flows.server.retention import delete_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,3 +202,22 @@ def test_an_empty_server_answers_everything(tmp_path: Path) -> None:
         assert task_runs.list_task_runs(connection, ALL, task_runs.TaskRunFilter())["total"] == 0
         assert flow_runs.scatter(connection, ALL, every) == {"points": [], "left_out": 0}
     database.close()
+
+
+def test_logs_of_one_task_run_are_searched_too(c: Connection) -> None:
+    for chosen in (L(task_run="a", search="Line 7 "), L(task_run="a", run="living", level=40)):
+        assert logs.list_logs(c, ALL, chosen)["items"]
+    assert logs.list_logs(c, ALL, L(task_run="a", run="run-1"))["items"] == []
+
+
+def test_an_answer_is_made_of_one_state_of_the_database(database: Database) -> None:
+    ingest = Ingest(database)
+    ingest.register("passing", {}, 1, None)
+    every = flow_runs.FlowRunFilter(parent="any")
+    with database.reading() as connection:
+        before = flow_runs.list_flow_runs(connection, ALL, every)
+        delete_run(database, "bobs", "a test")
+        assert flow_runs.list_flow_runs(connection, ALL, every) == before
+        assert flow_runs.flow_run(connection, ALL, "bobs") is not None
+    with database.reading() as connection:
+        assert flow_runs.flow_run(connection, ALL, "bobs") is None

@@ -51,6 +51,10 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.path = url.database if self.is_sqlite else None
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        # An answer is made of several statements: a run that is deleted meanwhile must not be in
+        # one and missing in the next. SQLite's transactions see one state anyway.
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._readers = self.engine.execution_options(**snapshot)
         self._writing = Lock()
         self._claim: Connection | None = None
 
@@ -80,7 +84,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database and changes nothing."""
-        with self.engine.connect() as connection:
+        with self._readers.connect() as connection:
             yield connection
 
     @contextmanager

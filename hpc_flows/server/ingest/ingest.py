@@ -194,7 +194,7 @@ class Ingest:
         mine = runs.c.owner_id == owner_id
         rows = [
             (owner_id, short(name), seconds(_time(survey)) or at, dumps(survey))
-            for name, survey in clusters.items()
+            for name, survey in sorted(clusters.items())
         ]
         with self._database.writing() as connection:
             for run in sorted(set(run_ids)):

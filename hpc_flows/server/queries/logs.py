@@ -64,7 +64,8 @@ def list_logs(  # what, which, from where to where, in which order, how many
         return {"items": [], "next": None, "previous": None, "dropped": 0}
     place = _Place(order == "asc", after, before)
     meant = _of(run.pk, chosen)
-    end = _end(connection, meant, place) if _is_search(chosen) else None
+    of_task_run = chosen.task_run is not None
+    end = _end(connection, meant, place, task_run=of_task_run) if _is_search(chosen) else None
     rows = connection.execute(_found(meant, chosen, place, end).limit(limit + 1)).all()
     items = [_record(row) for row in rows[:limit]]
     if len(rows) > limit:
@@ -108,9 +109,11 @@ class _Place:
 
 
 def _of(run_pk: int, chosen: LogFilter) -> list[ColumnElement[bool]]:
-    meant = [logs.c.run_pk == run_pk]
     if chosen.task_run is not None:
-        meant.append(logs.c.task_run == chosen.task_run)
+        # With a sum the index of the run is of no use, so that the task run's own one is taken.
+        meant = [logs.c.run_pk + 0 == run_pk, logs.c.task_run == chosen.task_run]
+    else:
+        meant = [logs.c.run_pk == run_pk]
     if chosen.flow_run is not None:
         meant.append(logs.c.flow_run == chosen.flow_run)
     return meant
@@ -120,10 +123,13 @@ def _is_search(chosen: LogFilter) -> bool:
     return chosen.search is not None or chosen.level is not None
 
 
-def _end(connection: Connection, meant: list[ColumnElement[bool]], place: _Place) -> str | None:
+def _end(
+    connection: Connection, meant: list[ColumnElement[bool]], place: _Place, *, task_run: bool
+) -> str | None:
     """Return the cursor of the last record that is looked at, or None if that is the last one."""
-    # By the run alone, which the index has: a flow run's filter would look at the rows.
-    query = place.bounded(select(logs.c.wall, logs.c.pk).where(meant[0]))
+    # By what an index has: a flow run's filter would look at the rows.
+    by_index = meant[:2] if task_run else meant[:1]
+    query = place.bounded(select(logs.c.wall, logs.c.pk).where(*by_index))
     last = connection.execute(query.limit(1).offset(LOOKED_THROUGH - 1)).one_or_none()
     return None if last is None else _written(last.wall, last.pk)
 
