@@ -202,9 +202,11 @@ def heed(root: RootRun) -> None:
     folder = os.path.join(root.run_dir, "control")
     for _, action, request in sorted(_requests(folder), key=lambda item: item[0]):
         if action == "resume":
-            resume(root, _meant(request, None), _resumed_by(request))
-        else:
-            pause(root, _meant(request, root.run_id) or root.run_id, _asked_for(request))
+            resume(root, _meant(request), _resumed_by(request))
+            continue
+        meant = _meant(request) or root.run_id
+        if meant == root.run_id or meant in (root.flows or {}):  # else it has ended meanwhile
+            pause(root, meant, _asked_for(request))
 
 
 def _requests(folder: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -231,9 +233,10 @@ def _read(text: str) -> dict[str, Any]:
     return request if isinstance(request, dict) else {}
 
 
-def _meant(request: dict[str, Any], otherwise: str | None) -> str | None:
+def _meant(request: dict[str, Any]) -> str | None:
+    """Return the id of the subflow that is meant; None for the whole run."""
     meant = request.get("flow_run")
-    return meant if isinstance(meant, str) and meant else otherwise
+    return meant if isinstance(meant, str) and meant else None
 
 
 def _asked_for(request: dict[str, Any]) -> Pause:

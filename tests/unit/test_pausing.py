@@ -317,3 +317,42 @@ def test_a_long_journal_hides_no_pause_and_no_resumption(home: Path) -> None:
         return held, is_paused(home)
 
     assert main() == (True, False)
+
+
+def test_a_subflow_alone_is_paused_by_its_id_and_one_that_is_not_there_changes_nothing(
+    home: Path, steps: list[int]
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    @flow
+    def inner() -> int:
+        begun.set()
+        assert go.wait(30)
+        return step(1, steps)
+
+    @task
+    def in_thread() -> int:
+        return inner()
+
+    @flow
+    def outer() -> list[int]:
+        first = in_thread.submit()
+        assert go.wait(30)
+        return [step(0, steps), first.result()]
+
+    running = Background(outer)
+    assert begun.wait(30)
+    seen = view(home)
+    (subflow,) = set(seen.flow_runs) - {seen.run_id}
+    ask(home, "pause", flow_run="nobody")
+    until(lambda: not list((folder(home) / "control").glob("*pause*")))
+    assert not (folder(home) / "control" / "paused").exists()
+    ask(home, "pause", flow_run=subflow)
+    until(lambda: view(home).flow_runs[subflow].state_name == "Paused")
+    assert not is_paused(home)
+    go.set()
+    until(lambda: steps == [0])
+    time.sleep(0.3)
+    assert steps == [0]
+    ask(home, "resume", flow_run=subflow)
+    assert running.end() == [0, 1]
