@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hpc_flows.cli.connect import keep_up, server_probe, ssh_options
+from hpc_flows.cli.connect_tunnel import keep_up, server_probe, ssh_options
 from hpc_flows.client.requests import Client
 from hpc_flows.exceptions import ServerError, TransportError
 from hpc_flows.settings import get_settings

@@ -85,13 +85,15 @@ class ParamikoTransport(SshTransport):
 class _Unstarted:
     """A command for which the server gave no session."""
 
-    returncode: int | None = 255
+    returncode: int | None = None
 
     def communicate(self, input: bytes | None, timeout: float) -> tuple[bytes, bytes]:  # noqa: A002, ARG002 - Popen's names
+        self.returncode = 255  # as ssh's own
         return b"", _REFUSED.encode()
 
     def kill(self) -> None:
-        """Do nothing: it was never started."""
+        """Count as ended, though it was never started."""
+        self.returncode = -9
 
 
 class _Process:

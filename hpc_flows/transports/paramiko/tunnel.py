@@ -83,7 +83,8 @@ class ParamikoLink:
         return self._refusal
 
     def ready(self) -> None:
-        """Do nothing: whoever wants it asks for `path`."""
+        """Forget what was refused before the server answered."""
+        self.mark()
 
     def close(self) -> None:
         """Take no more connections, and end those that there are."""
