@@ -13,6 +13,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,13 @@ def shell(home: Path, tmp_path: Path) -> Iterator[Shell]:
     with Shell(tmp_path, {"HPC_FLOWS_HOME": str(home), "SSH_CONNECTION": ""}) as shell:
         yield shell
         shell.run("server", "stop", "--force")
+
+
+@pytest.fixture
+def private() -> Iterator[str]:
+    """Give a folder of mode 0700 that others could enter once its mode is changed."""
+    with tempfile.TemporaryDirectory(prefix="hpc-flows-test-", dir="/tmp") as folder:
+        yield folder
 
 
 def succeeded(shell: Shell, *arguments: str) -> str:
@@ -170,9 +178,9 @@ def test_t1_where_others_may_be_logged_in_it_listens_on_a_private_socket(
 
 @as_root
 def test_t1_another_local_user_reaches_neither_the_socket_nor_the_data(
-    shell: Shell, home: Path
+    shell: Shell, private: str
 ) -> None:
-    socket_path = "/tmp/hpc-flows-test-t1/server.sock"
+    socket_path = f"{private}/server.sock"
     start(shell, "--socket", socket_path)
     code = (
         "import os, socket, sys\n"
@@ -191,9 +199,9 @@ def test_t1_another_local_user_reaches_neither_the_socket_nor_the_data(
 
 @as_root
 def test_t1_a_connection_of_another_user_is_dropped_though_the_folder_was_opened(
-    shell: Shell,
+    shell: Shell, private: str
 ) -> None:
-    folder = "/tmp/hpc-flows-test-peer"
+    folder = private
     start(shell, "--socket", f"{folder}/server.sock")
     os.chmod(folder, 0o755)  # noqa: S103 - the fault
     os.chmod(f"{folder}/server.sock", 0o666)  # noqa: S103 - the same
@@ -249,9 +257,9 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(shell: Shell) -> None:
 
 
 def test_a_killed_server_is_told_from_one_that_runs_and_starts_again(
-    shell: Shell, home: Path
+    shell: Shell, home: Path, private: str
 ) -> None:
-    start(shell, "--socket", "/tmp/hpc-flows-test-killed/s")
+    start(shell, "--socket", f"{private}/s")
     said, token = announced(home), token_of(home)
     os.kill(said["pid"], signal.SIGKILL)
     assert is_gone(said["pid"])
@@ -259,7 +267,7 @@ def test_a_killed_server_is_told_from_one_that_runs_and_starts_again(
     assert told.returncode == 1
     assert "has ended without saying so" in told.stdout
     assert "No server runs" in succeeded(shell, "server", "stop")
-    start(shell, "--socket", "/tmp/hpc-flows-test-killed/s")
+    start(shell, "--socket", f"{private}/s")
     again = announced(home)
     assert (again["instance"], token_of(home)) == (said["instance"], token)
     assert get(again["url"], "/me", token)[0] == 200
