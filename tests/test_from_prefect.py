@@ -162,6 +162,8 @@ def _refuses(span: str) -> bool:
     """Tell whether a method, or a function of the package, is there only to say why it is not."""
     found = ATTRIBUTE.fullmatch(span)
     if not found:
+        if span not in hpc_flows.__all__:
+            return False
         with pytest.raises(HpcFlowsError):
             getattr(hpc_flows, span)()
         return True
