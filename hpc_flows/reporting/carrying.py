@@ -16,7 +16,7 @@ from hpc_flows.journal.folder import check_name
 from hpc_flows.journal.index import find_run
 from hpc_flows.reporting.cursors import Cursor
 from hpc_flows.reporting.describing import describe
-from hpc_flows.reporting.feed import RunFeed
+from hpc_flows.reporting.feed import RunFeed, RunUnreadable, RunVanished
 from hpc_flows.reporting.frames import (
     FrameError,
     attachment_of,
@@ -109,6 +109,7 @@ def export_run(home: str, wanted: str, stream: IO[bytes]) -> Carried:
     Raises:
         UnknownRun: there is none.
         OSError: the file cannot be written.
+        JournalError: the run's journals cannot be read.
     """
     folder = find_run(home, wanted)
     about = describe(os.path.basename(folder), folder)
@@ -116,7 +117,7 @@ def export_run(home: str, wanted: str, stream: IO[bytes]) -> Carried:
         sink = _FileSink(packed)  # type: ignore[arg-type]  # a file of bytes in all that is used
         feed = RunFeed(about, sink, _NoCursors())
         while True:
-            more = feed.step()
+            more = _stepped(feed)
             feed.finish()
             if not more and not feed.cursor.due:
                 break
@@ -124,6 +125,14 @@ def export_run(home: str, wanted: str, stream: IO[bytes]) -> Carried:
             sink.register(about)
         write_frame(packed, {"call": "end", "lines": sink.lines})  # type: ignore[arg-type]  # as above
     return Carried(about.id, sink.lines, sink.attachments, feed.cursor.damaged)
+
+
+def _stepped(feed: RunFeed) -> bool:
+    try:
+        return feed.step()
+    except (RunVanished, RunUnreadable) as error:
+        msg = f"The run cannot be exported: {feed.about.folder} is gone, or unreadable. {error}"
+        raise JournalError(msg) from error
 
 
 def import_run(stream: IO[bytes], sink: Sink) -> Carried:

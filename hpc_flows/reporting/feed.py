@@ -56,6 +56,10 @@ class RunVanished(Exception):
     """The folder of a run is not there any more."""
 
 
+class RunUnreadable(Exception):
+    """The journals of a run cannot be read now; other runs' can."""
+
+
 class RunFeed:
     """Sends the events of one run to one sink, from where its cursor stands.
 
@@ -94,7 +98,7 @@ class RunFeed:
         """Send one batch and some attachments; tell whether there is more to send.
 
         Raises:
-            RunVanished: the run's folder is gone.
+            RunVanished, RunUnreadable: the run's folder is gone, or cannot be read.
             SinkTrouble, SinkRefusal, RunRefused: nothing was lost; step again later.
         """
         if self.cursor.gone:
@@ -118,7 +122,7 @@ class RunFeed:
         """Return how many bytes of journals are not sent yet; 0 too when nobody wants them.
 
         Raises:
-            RunVanished: the run's folder is gone.
+            RunVanished, RunUnreadable: the run's folder is gone, or cannot be read.
         """
         if self.cursor.gone:
             return 0
@@ -197,7 +201,7 @@ class RunFeed:
         except FileNotFoundError:
             raise RunVanished(self.about.id) from None
         except OSError as error:
-            raise SinkTrouble(_unreadable(self.about.folder, error)) from error
+            raise RunUnreadable(_unreadable(self.about.folder, error)) from error
 
     def _waiting(self, found: Sequence[Size]) -> list[Size]:
         writers = self.cursor.writers
@@ -235,7 +239,7 @@ class RunFeed:
         except FileNotFoundError:
             return None  # the next listing tells whether only the file is gone
         except OSError as error:
-            raise SinkTrouble(_unreadable(self.about.folder, error)) from error
+            raise RunUnreadable(_unreadable(self.about.folder, error)) from error
         if piece.end == piece.start:
             # An unfinished line, or a hole: looked at again when the file has grown.
             if not self._tail.holes_of(size.writer):

@@ -20,13 +20,13 @@ from hpc_flows.reporting.reconciling import reconcile
 from hpc_flows.reporting.roster import Roster
 from hpc_flows.reporting.sink import Pulse, SinkRefusal, SinkTrouble
 from hpc_flows.reporting.standing import Standing
-from hpc_flows.reporting.survey import Surveys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hpc_flows.reporting.cursors import CursorStore
     from hpc_flows.reporting.sink import Order, Sink
+    from hpc_flows.reporting.survey import Surveys
 
 #: Seconds between two heartbeats while a run lives, and else.
 BEAT_LIVE, BEAT_IDLE = 1.0, 15.0
@@ -78,7 +78,7 @@ class Relay:
         self._next_try = self._next_word = 0.0
         self._last_beat = float("-inf")
         self._heard: float | None = None
-        self._surveys = Surveys(home)
+        self._surveys: Surveys | None = None
         self._standing = Standing(home, self.id)
 
     def turn(self) -> float:
@@ -210,8 +210,18 @@ class Relay:
             "version": __version__,
             "clock": time.time(),
             "runs": list(live),
-            "clusters": self._surveys.of(sorted(roster.clusters())) if live else {},
+            "clusters": self._survey(roster) if live else {},
         }
+
+    def _survey(self, roster: Roster) -> dict[str, Any]:
+        clusters = sorted(roster.clusters())
+        if not clusters:
+            return {}
+        if self._surveys is None:
+            from hpc_flows.reporting.survey import Surveys  # noqa: PLC0415 - loads the schedulers
+
+            self._surveys = Surveys(self._home)
+        return self._surveys.of(clusters)
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for order in orders:

@@ -10,16 +10,17 @@ from hpc_flows.exceptions import LeaseError
 from hpc_flows.leases import Lease, holder_of
 from hpc_flows.reporting.cursors import CursorFolder
 from hpc_flows.reporting.describing import describe
-from hpc_flows.reporting.feed import RunFeed, RunVanished
+from hpc_flows.reporting.feed import RunFeed, RunUnreadable, RunVanished
 from hpc_flows.reporting.sink import RunRefused
-from hpc_flows.reporting.watching import RunsFolder, Watched, has_open_jobs
+from hpc_flows.reporting.watching import QUICKEST, RunsFolder, Watched, has_open_jobs
 
 if TYPE_CHECKING:
     from hpc_flows.reporting.cursors import CursorStore
     from hpc_flows.reporting.sink import Sink
 
-#: Seconds after which a run that another relay reports, or that is refused, is looked at again.
-_CLAIMED_AGAIN, _REFUSED_AGAIN = 5.0, 300.0
+#: Seconds after which a run is looked at again that another relay reports, that is refused, or
+#: whose journals cannot be read.
+_CLAIMED_AGAIN, _REFUSED_AGAIN, _UNREADABLE_AGAIN = 5.0, 300.0, 5.0
 
 
 class Roster:
@@ -176,6 +177,9 @@ class Roster:
         except RunVanished:
             self._drop(each)
             return False
+        except RunUnreadable as error:
+            each.trouble, each.next = str(error), began + _UNREADABLE_AGAIN
+            return False
         except RunRefused as error:
             each.trouble = str(error)
             each.rest()
@@ -229,7 +233,13 @@ class Roster:
 
     def _drop(self, each: Watched) -> None:
         """Forget a run whose folder was deleted; what was not sent of it is gone with it."""
+        if os.path.isdir(each.folder):  # it is being made, or being deleted
+            each.next = time.monotonic() + QUICKEST
+            return
         each.rest()
+        if self._only is not None:  # the driver's own: it will not come back
+            each.unsent, each.looked, each.next = 0, True, float("inf")
+            return
         self.store.forget(each.id)
         self._watched.pop(each.id, None)
         self._runs.forget(each.id)

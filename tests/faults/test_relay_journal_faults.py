@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -147,8 +148,6 @@ def test_journals_that_grow_while_they_are_read_arrive_whole(
 def test_a_run_that_is_purged_in_the_middle_hurts_no_other(
     fake: FakeServer, journal: Journal, home: Path
 ) -> None:
-    import shutil
-
     other = Journal(home, "run-0002")
     journal.write(10)
     other.write(10)
@@ -250,3 +249,54 @@ def test_a_run_that_the_server_refuses_keeps_no_other_back(
     assert "refuses run run-0001" in relay.facts()["notes"][0]
     relay.close()
     other.close()
+
+
+def test_a_run_whose_journals_cannot_be_read_keeps_no_other_back(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    other = Journal(home, "run-0000")
+    other.write(5)
+    journal.close()
+    shutil.rmtree(Path(journal.folder, "journal"))
+    Path(journal.folder, "journal").write_text("no folder")
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: has_all(fake, other)() and bool(relay.facts()["notes"]))
+    assert relay.trouble == ""
+    assert "cannot be read" in relay.facts()["notes"][0]
+    relay.close()
+    other.close()
+
+
+def test_a_driver_whose_folder_is_deleted_does_not_busy_itself(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(5)
+    relay = relay_to(fake, home, only=journal.run)
+    turn_until(relay, has_all(fake, journal))
+    shutil.rmtree(journal.folder)
+    turns = 0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        time.sleep(relay.turn())
+        turns += 1
+    assert turns < 20
+    assert relay.is_done()
+    relay.close()
+
+
+def test_a_run_that_is_found_while_its_folder_is_being_made_is_reported_soon(
+    fake: FakeServer, home: Path
+) -> None:
+    folder = home / "runs" / "run-0001"
+    folder.mkdir(parents=True)
+    relay = relay_to(fake, home)
+    for _ in range(3):
+        relay.turn()
+    folder.rmdir()
+    made = Journal(home)
+    made.write(3)
+    began = time.monotonic()
+    turn_until(relay, has_all(fake, made))
+    assert time.monotonic() - began < 2.0
+    relay.close()
+    made.close()

@@ -149,7 +149,7 @@ def misfortunes(site: Site, chance: random.Random, ends: threading.Event, done: 
             site.server.copy(copy)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_after_every_misfortune_the_server_shows_what_the_journals_say(site: Site) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)
@@ -161,7 +161,7 @@ def test_after_every_misfortune_the_server_shows_what_the_journals_say(site: Sit
     site.start_flow(2, "far", "auto")
     trouble.start()
     while time.monotonic() - began < SECONDS or len(done) < _LEAST:
-        assert time.monotonic() - began < 90, done
+        assert time.monotonic() - began < 120, done
         site.start_flow(chance.randrange(5, 60), "here", chance.choice(["auto", "relay"]))
         time.sleep(chance.uniform(0.5, 2.5))
     for process in site.flows:
@@ -174,7 +174,7 @@ def test_after_every_misfortune_the_server_shows_what_the_journals_say(site: Sit
     assert len(runs) == len(site.flows)
     assert {run.state_type for run in runs} == {"COMPLETED"}
     told = f"seed {seed}, {len(runs)} runs, {done}"
-    wait_until(lambda: _differences(site, runs) == [], 60, told)
+    wait_until(lambda: _differences(site, runs) == [], 90, told)
 
 
 def _differences(site: Site, runs: list[Any]) -> list[str]:
