@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +14,7 @@ from browsing import NARROW
 from made_run import BEGIN, Lines, about
 from playwright.sync_api import expect
 from run_flows import BACKWARDS, LONG, MARKUP
-from run_sites import run_everything, send_made, started
+from run_sites import environment, run_everything, send_made, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -346,6 +349,61 @@ def test_cancelling_is_asked_for_twice_and_answered_honestly(
     # Nobody takes it: the page does not leave that at a promise.
     expect(outcome).to_contain_text("The request waits", timeout=20_000)
     expect(outcome.locator("code")).to_have_text("hpc-flows runs cancel silent")
+
+
+NAPS = """
+import time
+from hpc_flows import flow, task
+
+@task
+def nap(number):
+    time.sleep(0.2)
+
+@flow(flow_run_name="napping")
+def naps():
+    for number in range(600):
+        nap(number)
+
+naps()
+"""
+
+
+def test_a_driver_is_seen_at_work_and_takes_a_cancellation_from_the_page(
+    looked: Looked, browser_page: Page, tmp_path: Path
+) -> None:
+    program = tmp_path / "naps.py"
+    program.write_text(NAPS)
+    site = looked.site
+    to_server = {"HPC_FLOWS_API_URL": site.url, "HPC_FLOWS_API_KEY": site.token}
+    driver = subprocess.Popen(
+        [sys.executable, str(program)],
+        env=environment(tmp_path / "home", **to_server),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        page = _opened(looked, browser_page, f"flow-runs/{_heard_of(site, 'naps')}")
+        expect(page.locator(".run-title .state")).to_have_text("Running")
+        expect(page.locator(".counts")).to_contain_text(re.compile(r"nap.*\d / \d", re.DOTALL))
+        expect(page.locator(".facts")).to_contain_text("just now")
+        page.get_by_role("button", name="Cancel…").click()
+        page.get_by_role("button", name="Cancel the run").click()
+        expect(page.locator(".outcome .good")).to_be_visible(timeout=15_000)
+        expect(page.locator(".run-title .state")).to_have_text("Cancelled", timeout=15_000)
+        assert driver.wait(30) != 0
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+def _heard_of(site: Site, flow: str) -> str:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = site.call("GET", f"flow-runs?flow={flow}")["items"]
+        if found:
+            return str(found[0]["id"])
+        time.sleep(0.1)
+    raise AssertionError(f"no run of {flow} was reported")
 
 
 @pytest.mark.parametrize("tab", TABS)
