@@ -52,12 +52,12 @@ function ClusterPanel({ cluster }: { cluster: ClusterView }) {
         <Fact
           words="My jobs pending"
           value={survey?.mine?.pending ?? cluster.jobs.pending ?? null}
-          to={href(["runs"], { cluster: cluster.name, state: "PENDING" })}
+          to={href(["runs"], { cluster: cluster.name })}
         />
         <Fact
           words="My jobs running"
           value={survey?.mine?.running ?? cluster.jobs.running ?? null}
-          to={href(["runs"], { cluster: cluster.name, state: "RUNNING" })}
+          to={href(["runs"], { cluster: cluster.name })}
         />
         <Fact words="All jobs pending" value={survey?.queue?.pending ?? null} />
         <Fact words="All jobs running" value={survey?.queue?.running ?? null} />
