@@ -36,6 +36,11 @@ _ALWAYS = (
 )
 
 
+#: Where ssh finds a window to ask in. The ssh to a jump host is started by ssh without our
+#: options, and before OpenSSH 8.4 it asks there whenever it has no terminal.
+_WINDOWS = frozenset({"SSH_ASKPASS", "DISPLAY", "WAYLAND_DISPLAY"})
+
+
 class Resolved(NamedTuple):
     """What ssh's configuration makes of a destination."""
 
@@ -144,7 +149,7 @@ def on_master(control: str, *words: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Return the environment of ssh: messages in English, and nobody asked through a window."""
-    kept = {name: value for name, value in os.environ.items() if name != "SSH_ASKPASS"}
+    kept = {name: value for name, value in os.environ.items() if name not in _WINDOWS}
     return {**kept, "LC_ALL": "C", "SSH_ASKPASS_REQUIRE": "never"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from slurm_site.processes import descendants
 from hpc_flows.exceptions import CommandTimedOut, TransportError
 from hpc_flows.transports.openssh import OpenSshTransport
 from hpc_flows.transports.openssh_connection import master_pid
+from hpc_flows.transports.openssh_login import find_login, log_in, standing_logins
 from hpc_flows.transports.openssh_tunnel import sweep
 from hpc_flows.transports.ssh_destination import Destination, SshOptions
 from hpc_flows.transports.ssh_door import Door
@@ -98,6 +100,32 @@ def test_a_killed_master_is_replaced(tunnel: Tunnel, runtime: Path) -> None:
     assert ask(tunnel.path()) == b"pong 1\n"
     assert not os.path.exists(before)
     assert len(own_masters(runtime)) == 1
+
+
+def test_a_lent_login_is_used_left_alone_and_outlived(
+    sshd: Sshd, server: FarServer, runtime: Path
+) -> None:
+    destination, options = Destination(sshd.host), SshOptions(config=str(sshd.config))
+    login, is_new = log_in(destination, options, keep=60)
+    assert is_new
+    way = functools.partial(
+        open_tunnel, destination, server.target, probe=ask, options=options, pace=QUICK
+    )
+    with way() as tunnel:
+        assert tunnel.wait_until_up(PATIENCE), tunnel.status()
+        assert ask(tunnel.path()) == b"pong 1\n"
+    assert sshd.logins() == 1
+    assert find_login(destination, options) == login
+    assert not list((runtime / "hpc-flows").glob("t-*"))
+    with way() as tunnel:
+        assert tunnel.wait_until_up(PATIENCE), tunnel.status()
+        os.kill(login.pid, signal.SIGKILL)
+        until(lambda: tunnel.status().drops == 1)
+        assert tunnel.wait_until_up(PATIENCE), tunnel.status()
+        assert ask(tunnel.path()) == b"pong 1\n"
+        assert find_login(destination, options) is None
+        assert standing_logins() == []
+    assert sshd.logins() == 2
 
 
 def test_a_closed_tunnel_leaves_no_process(tunnel: Tunnel) -> None:
