@@ -24,7 +24,9 @@ from hpc_flows.reporting.prefect.identity import (
 )
 from hpc_flows.reporting.prefect.memory import FlowRecord, History, RunMemory, change_of
 from hpc_flows.reporting.prefect.payloads import (
+    artifact_age,
     artifact_body,
+    artifact_update,
     flow_run_body,
     group_event,
     group_type,
@@ -287,6 +289,12 @@ def test_an_artifact_carries_our_id_and_no_key_that_is_refused() -> None:
     assert body["metadata_"] == {"hpc_flows.id": "a1", "hpc_flows.updated": "7.500000"}
     assert body["data"] == "# hi"
     assert artifact_body({**data, "key": "about-us"}, flow, None, 7.5)["key"] == "about-us"
+
+
+def test_an_artifact_is_as_old_at_the_server_as_it_is_here() -> None:
+    event = Journal().add("artifact", {"id": "a1", "data": "x", "updated": 1795279614.3573518})
+    age = artifact_age(event)
+    assert float(artifact_update(event.data, age)["metadata_"]["hpc_flows.updated"]) == age
 
 
 def test_texts_hold_nothing_that_a_database_refuses() -> None:

@@ -203,9 +203,10 @@ def log_body(event: Event, flow: FlowRecord, record: TaskRecord | None) -> dict[
 
 
 def artifact_age(event: Event) -> float:
-    """Return when an artifact was changed last, in seconds since 1970."""
+    """Return when an artifact was changed last, in seconds since 1970, to the microsecond."""
     updated = event.data.get("updated")
-    return float(updated) if isinstance(updated, int | float) else event.wall
+    # As it is kept at the server, or a replay would take it for newer.
+    return round(float(updated) if isinstance(updated, int | float) else event.wall, 6)
 
 
 def artifact_body(
