@@ -115,6 +115,15 @@ def test_an_address_that_cannot_be_opened_is_explained(url: str, told: str) -> N
         open_database(url)
 
 
+def test_a_python_with_an_old_sqlite_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of Enterprise Linux 8 is 3.26."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 26, 0))
+    with pytest.raises(DatabaseError, match=r"needs 3\.33 or newer"):
+        open_database(f"sqlite:///{tmp_path}/server.db")
+
+
 def test_no_message_shows_the_databases_password() -> None:
     with pytest.raises(DatabaseError) as error:
         open_database("postgresql://ada:hunter2@/x?host=/nowhere/at/all")

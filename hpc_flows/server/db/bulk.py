@@ -1,23 +1,28 @@
 """Many rows at once, in the way in which each database is quickest.
 
-SQLite takes rows one by one in C (`executemany`); PostgreSQL takes columns as arrays in a single
-statement, which is several times as fast as rows.
+SQLite takes some dozens of rows in a statement: with one statement for each, Python's lock would be
+given away and waited for at each row, and a busy thread would keep it for milliseconds. PostgreSQL
+takes columns as arrays in a single statement, which is several times as fast as rows.
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Boolean, Double, Integer, LargeBinary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection, Table
 
 Row = tuple[Any, ...]
+
+#: How many rows a statement of SQLite's has; a few sizes, so that statements are prepared once.
+_PORTIONS = (64, 8, 1)
 
 #: How a column takes what comes for it: `{new}` is the new value, `{old}` the one that is there.
 REPLACE = "{new}"
@@ -30,8 +35,7 @@ def insert_rows(
     connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Row]
 ) -> None:
     """Insert rows, given as tuples of the columns `names`."""
-    if rows:
-        _run(connection, _insert(table, names, connection.dialect.name), table, names, rows)
+    _run(connection, partial(_insert, table, names, ""), table, names, rows)
 
 
 def upsert_rows(
@@ -54,25 +58,17 @@ def upsert_rows(
             row that is there stays as it is.
         when: condition for changing one, with `{t}` for the table and `excluded` for the new row.
     """
-    if not rows:
-        return
-    statement = _insert(table, names, connection.dialect.name)
     key = ", ".join(f'"{column.name}"' for column in table.primary_key)
-    statement += f" ON CONFLICT ({key}) DO "
-    statement += _changes(table.name, taking, when) if taking else "NOTHING"
-    _run(connection, statement, table, names, rows)
+    changes = _changes(table.name, taking, when) if taking else "NOTHING"
+    end = f" ON CONFLICT ({key}) DO {changes}"
+    _run(connection, partial(_insert, table, names, end), table, names, rows)
 
 
 def update_rows(
     connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Row]
 ) -> None:
     """Change rows; the first of `names` is the key by which they are found, the others are set."""
-    if rows:
-        sqlite = connection.dialect.name == "sqlite"
-        statement = _sqlite_update(table, names) if sqlite else _postgresql_update(table, names)
-        # SQLite binds in the order of the statement, where the key comes last.
-        given = [(*row[1:], row[0]) for row in rows] if sqlite else rows
-        _run(connection, statement, table, names, given)
+    _run(connection, partial(_update, table, names), table, names, rows)
 
 
 def found(
@@ -95,31 +91,43 @@ def found(
 
 def _run(
     connection: Connection,
-    statement: str,
+    statement: Callable[[int], str],
     table: Table,
     names: tuple[str, ...],
     rows: Sequence[Row],
 ) -> None:
+    """Run a statement for rows; it is made for a number of rows, or with 0 for arrays of them."""
+    if not rows:
+        return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(statement, list(rows))
+        at = 0
+        for size in _PORTIONS:
+            while len(rows) - at >= size:
+                values = tuple(chain.from_iterable(rows[at : at + size]))
+                connection.exec_driver_sql(statement(size), values)
+                at += size
         return
     floats = _floats(table, names)
     columns = [
         [None if v is None else float(v) for v in column] if is_float else list(column)
         for column, is_float in zip(zip(*rows, strict=True), floats, strict=True)
     ]
-    connection.exec_driver_sql(statement, tuple(columns))
+    connection.exec_driver_sql(statement(0), tuple(columns))
 
 
 @cache
-def _insert(table: Table, names: tuple[str, ...], dialect: str) -> str:
+def _insert(table: Table, names: tuple[str, ...], end: str, size: int) -> str:
     listed = ", ".join(f'"{name}"' for name in names)
     begin = f'INSERT INTO "{table.name}" ({listed}) '
-    if dialect == "sqlite":
-        return begin + f"VALUES ({', '.join('?' * len(names))})"
-    # The condition keeps SQLite's and PostgreSQL's parsers from reading ON as part of a join.
+    if size:
+        return f"{begin}VALUES {_values(names, size)}{end}"
+    # The condition keeps PostgreSQL's parser from reading ON as part of a join.
     taken = f"unnest({_arrays(table, names)})"
-    return f"{begin}SELECT * FROM {taken} WHERE true"  # noqa: S608 - names of our own columns
+    return f"{begin}SELECT * FROM {taken} WHERE true{end}"  # noqa: S608 - our own columns
+
+
+def _values(names: tuple[str, ...], size: int) -> str:
+    return ", ".join([f"({', '.join('?' * len(names))})"] * size)
 
 
 @cache
@@ -133,20 +141,15 @@ def _changes(table: str, taking: tuple[tuple[str, str], ...], when: str) -> str:
 
 
 @cache
-def _sqlite_update(table: Table, names: tuple[str, ...]) -> str:
-    sets = ", ".join(f'"{name}" = ?' for name in names[1:])
-    return f'UPDATE "{table.name}" SET {sets} WHERE "{names[0]}" = ?'  # noqa: S608 - our names
-
-
-@cache
-def _postgresql_update(table: Table, names: tuple[str, ...]) -> str:
+def _update(table: Table, names: tuple[str, ...], size: int) -> str:
     sets = ", ".join(f'"{name}" = v."{name}"' for name in names[1:])
     listed = ", ".join(f'"{name}"' for name in names)
-    return (
-        f'UPDATE "{table.name}" AS t SET {sets} '  # noqa: S608 - names of our own columns
-        f"FROM unnest({_arrays(table, names)}) AS v ({listed}) "
-        f'WHERE t."{names[0]}" = v."{names[0]}"'
-    )
+    found_by = f'WHERE t."{names[0]}" = v."{names[0]}"'
+    if size:
+        rows = f"WITH v ({listed}) AS (VALUES {_values(names, size)})"
+        return f'{rows} UPDATE "{table.name}" AS t SET {sets} FROM v {found_by}'  # noqa: S608 - ours
+    arrays = f"unnest({_arrays(table, names)}) AS v ({listed})"
+    return f'UPDATE "{table.name}" AS t SET {sets} FROM {arrays} {found_by}'  # noqa: S608 - ours
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from contextlib import contextmanager
 from threading import Lock
@@ -30,6 +31,10 @@ _MIGRATES, _SERVES = 0x68706366_0001, 0x68706366_0002
 #: Kibibytes of SQLite's page cache of each connection. Ids are random, so that the pages of their
 #: index are touched all over.
 _CACHE = 65536
+
+
+#: The oldest SQLite that knows `NULLS LAST` and `UPDATE ... FROM`; it is of 2020.
+_OLDEST_SQLITE = (3, 33, 0)
 
 
 class DatabaseError(HpcFlowsError):
@@ -230,6 +235,12 @@ def _let_go(connection: Connection, key: int | None) -> None:
 
 def _prepare_file(url: URL) -> None:
     path = url.database
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        msg = (
+            f"This Python has SQLite {sqlite3.sqlite_version}, and the server needs 3.33 or newer. "
+            f"Use a Python that brings its own (of conda or uv), or PostgreSQL."
+        )
+        raise DatabaseError(msg)
     if not path or path == ":memory:" or not os.path.isabs(path):
         msg = (
             f"{url.render_as_string()!r} names no file: give an absolute path with four slashes, "
