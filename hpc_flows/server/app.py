@@ -121,6 +121,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         service.hub.close()
         tasks[1].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        service.writers.shutdown(wait=True)
 
 
 async def _clean_up(service: Service) -> None:

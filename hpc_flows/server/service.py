@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hpc_flows.server.db.sight import Sight
+
+
+#: Threads that take events: more than SQLite needs, enough for PostgreSQL.
+_WRITERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Service:
         ingest: takes what relays send.
         relays: knows which relay was heard when.
         hub: the live stream.
+        writers: the threads that take events. They wait for each other at the database, and
+            must not take from readers the threads in which these are answered.
     """
 
     def __init__(self, database: Database, options: Options) -> None:
@@ -72,6 +79,7 @@ class Service:
         self.ingest = Ingest(database)
         self.relays = Relays(database, self.ingest)
         self.hub = Hub(self.epoch, self._versions, self._changed)
+        self.writers = ThreadPoolExecutor(_WRITERS, "hpc-flows-writer")
         self._marker = time()
 
     @property

@@ -6,6 +6,7 @@ no more than add to that run (threat T12).
 
 from __future__ import annotations
 
+import asyncio
 import json
 from time import time
 from typing import TYPE_CHECKING, Literal
@@ -90,7 +91,8 @@ async def take(here: Here, who: Reporter, run: str, request: Request) -> Respons
         raise Problem(415, "unknown-type", f"Send events as Content-Type {JOURNAL}.")
     _check_token(who, run)
     lines = await bodies.read_batch(request)
-    return await run_in_threadpool(_take, here, who, run, lines)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(here.writers, _take, here, who, run, lines)
 
 
 def _take(here: Service, who: Principal, run: str, lines: bytes) -> Response:
