@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpc_flows.cli.command import LazyGroup, NamedChoice, json_option
-from hpc_flows.cli.run_source import LEVELS, open_source, source_options
-from hpc_flows.cli.run_tables import print_flow_run, print_flow_runs, print_records
+from hpc_flows.cli.run_source import open_source, source_options
+from hpc_flows.cli.run_tables import LEVELS, print_flow_run, print_flow_runs, print_records
 from hpc_flows.cli.runs import RunName
 from hpc_flows.cli.terminal import print_json
 from hpc_flows.states import StateType

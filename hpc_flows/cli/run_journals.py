@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.cli.progress import Follower, goes_on
-from hpc_flows.cli.run_source import LEVELS, listed
+from hpc_flows.cli.run_tables import LEVELS, listed
 from hpc_flows.exceptions import UnknownRun, close_match
 from hpc_flows.jobs.reasons import outlook
 from hpc_flows.journal.event import DRIVER

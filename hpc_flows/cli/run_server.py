@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.cli.run_source import listed
+from hpc_flows.cli.run_tables import listed
 from hpc_flows.client import ServerRefusal
 from hpc_flows.exceptions import UnknownRun
 

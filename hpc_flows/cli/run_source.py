@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-#: Levels of log records by their names, as Python numbers them.
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-
-#: What a list of flow runs tells of each.
-LISTED = (
-    *("id", "run", "name", "flow", "state_type", "state_name", "message"),
-    *("created", "started", "ended", "host", "parent_flow_run", "driver"),
-)
-
 
 class Source(Protocol):
     """What the commands ask; a run that is not there is an UnknownRun.
@@ -105,8 +96,3 @@ def open_source(*, local: bool) -> Source:
         error.add_note("To read the journals of this home instead: --local")
         raise
     return Server(api, endpoint.url, Journals(settings.home))
-
-
-def listed(row: Row) -> Row:
-    """Return what a list tells of a flow run."""
-    return {name: row.get(name) for name in LISTED}

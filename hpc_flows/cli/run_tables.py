@@ -15,12 +15,26 @@ if TYPE_CHECKING:
 
     from hpc_flows.cli.run_source import Row
 
+#: Levels of log records by their names, as Python numbers them.
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+#: What a list of flow runs tells of each.
+LISTED = (
+    *("id", "run", "name", "flow", "state_type", "state_name", "message"),
+    *("created", "started", "ended", "host", "parent_flow_run", "driver"),
+)
+
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 _NAMES = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"), (0, "DEBUG"))
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
 #: What is said of drivers that are not known to live.
 _DRIVERS = {"gone": ", driver gone", "silent": ", driver silent"}
+
+
+def listed(row: Row) -> Row:
+    """Return what a list tells of a flow run."""
+    return {name: row.get(name) for name in LISTED}
 
 
 def print_flow_runs(rows: Sequence[Row]) -> None:

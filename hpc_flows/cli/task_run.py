@@ -8,8 +8,8 @@ import click
 
 from hpc_flows.cli.command import LazyGroup, NamedChoice, json_option
 from hpc_flows.cli.flow_run import STATES, show_logs
-from hpc_flows.cli.run_source import LEVELS, open_source, source_options
-from hpc_flows.cli.run_tables import print_task_run, print_task_runs
+from hpc_flows.cli.run_source import open_source, source_options
+from hpc_flows.cli.run_tables import LEVELS, print_task_run, print_task_runs
 from hpc_flows.cli.runs import RunName
 from hpc_flows.cli.terminal import count, print_json
 

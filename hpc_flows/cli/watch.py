@@ -13,16 +13,13 @@ from hpc_flows.cli.run_source import open_source, source_options
 from hpc_flows.cli.run_tables import state_of
 from hpc_flows.cli.runs import RunName
 from hpc_flows.cli.terminal import console, drawing_width, duration, is_unicode
-from hpc_flows.cli.watched import LocalRun, ServerRun
+from hpc_flows.cli.watched import LocalRun, ServerRun, rest_after
 from hpc_flows.exceptions import UnknownRun
 from hpc_flows.journal.index import find_run
 from hpc_flows.settings import get_settings
 
 if TYPE_CHECKING:
     from hpc_flows.cli.watched import Watched
-
-#: Seconds between two looks, at least and at most; between, four times what a look takes.
-LEAST_REST, MOST_REST, REST = 0.25, 10.0, 4.0
 
 #: Seconds between two plain lines.
 PLAIN_PERIOD = 5.0
@@ -89,11 +86,6 @@ def _in_lines(watched: Watched) -> int:
         began = time.thread_time()
         watched.look()
         time.sleep(rest_after(time.thread_time() - began))
-
-
-def rest_after(cost: float) -> float:
-    """Return the seconds until the next look, after one that took so much processor time."""
-    return min(MOST_REST, max(LEAST_REST, cost * REST))
 
 
 def progress_words(watched: Watched) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 from hpc_flows.cli.progress import table_lines
 from hpc_flows.cli.run_tables import state_of
 from hpc_flows.cli.terminal import duration, is_unicode
-from hpc_flows.cli.watch import rest_after
+from hpc_flows.cli.watched import rest_after
 
 if TYPE_CHECKING:
     from types import TracebackType

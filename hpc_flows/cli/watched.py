@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from hpc_flows.client import Api
     from hpc_flows.journal.event import Event
 
+#: Seconds between two looks, at least and at most; between, four times what a look takes.
+LEAST_REST, MOST_REST, REST = 0.25, 10.0, 4.0
+
 #: Log records that are kept to scroll in.
 KEPT = 500
 
@@ -161,3 +164,8 @@ def _tallies(counts: Row) -> dict[str, Tally]:
             counted.add(standing_of(state["type"], state["name"]), state["count"])
         counted.waiting += max(task["total"] - counted.total, 0)  # those without a state yet
     return found
+
+
+def rest_after(cost: float) -> float:
+    """Return the seconds until the next look, after one that took so much processor time."""
+    return min(MOST_REST, max(LEAST_REST, cost * REST))
