@@ -108,7 +108,9 @@ class SshTransport(Transport):
         answer = self._perform(body, (stdin or "").encode(), timeout, argv[0])
         said = _text(answer.stderr)
         if answer.status == _NO_FOLDER:
-            raise TransportError(f"{argv[0]} cannot be run in {cwd} on {self.where}: {_last(said)}")
+            raise TransportError(
+                f"{argv[0]} cannot be run in {cwd} on {self.where}: {_last(said)}."
+            )
         if answer.status == _NO_COMMAND:
             raise CommandNotFound(self._no_command(argv[0]))
         return Completed(tuple(argv), answer.status, _text(answer.stdout), said, answer.seconds)
@@ -122,7 +124,7 @@ class SshTransport(Transport):
             raise FileNotFoundError(2, f"No such file on {self.where}", path)
         if answer.status != 0:
             said = _last(_text(answer.stderr))
-            raise TransportError(f"{path} on {self.where} cannot be read: {said}")
+            raise TransportError(f"{path} on {self.where} cannot be read: {said}.")
         return answer.stdout
 
     def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
@@ -132,7 +134,7 @@ class SshTransport(Transport):
             raise FileNotFoundError(2, f"No such folder on {self.where}", os.path.dirname(path))
         if answer.status != 0:
             msg = (
-                f"{path} on {self.where} cannot be written: {_last(_text(answer.stderr))} "
+                f"{path} on {self.where} cannot be written: {_last(_text(answer.stderr))}. "
                 "What stood there before still stands."
             )
             raise TransportError(msg)
@@ -197,10 +199,10 @@ class SshTransport(Transport):
     ) -> TransportError:
         said = _last(_text(err)) or _last(_text(out))
         if mark.encode() not in out and process.returncode not in (255, -1, None):
-            return TransportError(f"{self.where} gives no shell to commands: {said}")
+            return TransportError(f"{self.where} gives no shell to commands: {said}.")
         return CommandTimedOut(
             f"The connection to {self.where} broke while `{name}` ran; it may have done its work "
-            f"all the same. {said}"
+            f"all the same. ssh said: {said}."
         )
 
     def _no_command(self, command: str) -> str:
@@ -311,4 +313,4 @@ def _text(printed: bytes) -> str:
 
 def _last(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1][-_TAIL:] if lines else "it said nothing."
+    return lines[-1][-_TAIL:].rstrip(".") if lines else "it said nothing"

@@ -94,9 +94,12 @@ class ParamikoConnection:
         if settings.proxy is not None:
             return paramiko.ProxyCommand(settings.proxy)
         try:
-            return socket.create_connection((settings.host, settings.port), timeout)
+            link = socket.create_connection((settings.host, settings.port), timeout)
         except OSError as error:
             raise _explained(error, self.host) from error
+        # Requests are small: held back until the last packet is acknowledged, each took 44 ms.
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return link
 
     def _log_in_over(self, host: str, settings: HostSettings, link: Any) -> ForwardingTransport:
         client = paramiko.SSHClient()
