@@ -121,7 +121,7 @@ class RunView:
             return True
         try:
             handler(event)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             self.refused += 1
         return True
 
@@ -171,8 +171,10 @@ class RunView:
     def _counted(self, id_: str, change: Callable[[TaskRunView], None]) -> None:
         view = self._task(id_)
         self._count(view, -1)
-        change(view)
-        self._count(view, 1)
+        try:
+            change(view)
+        finally:  # an event that says nonsense must not take the run out of the counts
+            self._count(view, 1)
 
     def _count(self, view: TaskRunView, by: int) -> None:
         name = view.state_name

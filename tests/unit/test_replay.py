@@ -329,6 +329,14 @@ def test_events_that_say_nonsense_are_counted_and_change_nothing(story: Story) -
     assert picture(view) == before
 
 
+def test_an_event_that_says_nonsense_half_way_leaves_its_run_in_the_counts(story: Story) -> None:
+    story.state("t1", "PENDING", 1)
+    story.task("t1", tags=7)  # no list of tags: it fails after the name was taken
+    story.state("t1", "RUNNING", 2, attempt=float("inf"))  # how 1e999 is read
+    assert story.view.refused == 2
+    assert sum(sum(states.values()) for states in story.view.counts.values()) == 1
+
+
 def test_kinds_of_a_newer_version_are_let_pass(story: Story) -> None:
     story.tell(1, "something-new", id="t")
     assert (story.view.seen, story.view.refused) == (1, 0)
