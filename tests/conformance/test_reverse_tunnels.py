@@ -20,7 +20,7 @@ from hpc_flows.transports.tunnel import Pace, Tunnel, open_reverse_tunnel
 from hpc_flows.transports.tunnel_published import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.services
 
@@ -87,24 +87,11 @@ def test_nobody_else_there_may_use_it(tunnel: Tunnel, home: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only connects
-@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be two users")
-def test_another_user_there_is_kept_out(tunnel: Tunnel, home: Path) -> None:
+def test_another_user_there_is_kept_out(
+    tunnel: Tunnel, home: Path, as_another_user: Callable[[str], str]
+) -> None:
     up(tunnel)
-    path = published(str(home))[0].path
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        try:
-            ask(path)
-            os._exit(0)
-        except PermissionError:
-            os._exit(13)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 13
+    assert as_another_user(published(str(home))[0].path) == "refused"
 
 
 def test_after_a_drop_there_is_a_new_end(tunnel: Tunnel, home: Path, sshd: Sshd) -> None:

@@ -22,7 +22,7 @@ from hpc_flows.transports.ssh_destination import Destination, SshOptions, Target
 from hpc_flows.transports.tunnel import Pace, Tunnel, open_tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.services
 
@@ -127,24 +127,12 @@ def test_only_its_user_may_connect(lay: Laying, server: FarServer) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only connects
-@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be two users")
-def test_another_user_cannot_use_it(lay: Laying, server: FarServer, runtime: Path) -> None:
+def test_another_user_cannot_use_it(
+    lay: Laying, server: FarServer, runtime: Path, as_another_user: Callable[[str], str]
+) -> None:
     path = up(lay(server.target)).path()
     runtime.chmod(0o755)  # the worst case: even with the folder above open
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        try:
-            ask(path)
-            os._exit(0)
-        except PermissionError:
-            os._exit(13)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 13
+    assert as_another_user(path) == "refused"
 
 
 def test_much_comes_through_whole(lay: Laying, server: FarServer) -> None:

@@ -2,7 +2,8 @@
 
 One line of JSON is asked, `{"do": "stop", "name": "slurmctld"}`, and one is answered, `{"ok": ...}`
 or `{"error": "..."}`. Nothing can be asked for but what `_DOES` lists: daemons of the site, small
-file systems below the site's folder, and sites that differ from it and stand beside it.
+file systems below the site's folder, sites that differ from it and stand beside it, and whether
+another user can reach a socket.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slurm_site import stranger
 from slurm_site.configuration import VARIANTS
 from slurm_site.processes import SiteError
 
@@ -115,6 +117,7 @@ _DOES: dict[str, Callable[[Control, str], object]] = {
     "unmount": Control.unmount,
     "open": Control.open,
     "close": Control.close,
+    "reach": lambda _, path: stranger.reach(path),
 }
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm_site import stranger
 from slurm_site.control import ask
 from slurm_site.processes import SiteError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 # Read at once: a fixture of tests/conftest.py clears HPC_FLOWS_* for each test.
 _FOLDER = os.environ.get("HPC_FLOWS_TEST_SLURM", "")
@@ -119,6 +120,21 @@ def slurm_site(whole_slurm_site: SlurmSite) -> Iterator[SlurmSite]:
     """Give the real Slurm, and mend afterwards what the test stopped."""
     yield whole_slurm_site
     whole_slurm_site.mend()
+
+
+@pytest.fixture
+def as_another_user() -> Callable[[str], str]:
+    """Return what tries a Unix socket as another user: `answered`, `dropped` or `refused`.
+
+    It takes root: the tests' own, or that which brought the site up.
+    """
+    if os.geteuid() == 0:
+        return stranger.reach
+    if _CONTROL:
+        return lambda path: str(ask(_CONTROL, "reach", path))
+    if _IN_CI:
+        pytest.fail("CI has nobody who could act as another user: HPC_FLOWS_TEST_CONTROL is unset")
+    pytest.skip("only root can act as another user: `make test` as root on Debian")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
