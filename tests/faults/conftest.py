@@ -27,7 +27,7 @@ slowest = 2.0
 history = 1.0
 [grace]
 file_system = 3.0
-accounting = 8.0
+accounting = {accounting}
 lost = 12.0
 """
 
@@ -53,9 +53,10 @@ def quick_slurm(
 ) -> Callable[..., str]:
     """Return a function that makes a real Slurm, with short waits, the active cluster."""
 
-    def activate(*, requeue: bool = True) -> str:
+    def activate(*, requeue: bool = True, accounting: float = 8.0) -> str:
         path = tmp_path / "quick.toml"
-        path.write_text(QUICK.format(name="quick", requeue=str(requeue).lower()))
+        words = {"name": "quick", "requeue": str(requeue).lower(), "accounting": accounting}
+        path.write_text(QUICK.format(**words))
         monkeypatch.setenv("HPC_FLOWS_CLUSTER", str(path))
         return "quick"
 
