@@ -105,7 +105,7 @@ def test_a_job_that_runs_ends_and_no_other_is_submitted_until_the_run_goes_on(
 def test_a_paused_run_with_held_submissions_can_be_cancelled(home: Path) -> None:
     @flow
     def main() -> None:
-        sleep.submit(1.0).wait()
+        sleep.submit(6.0).wait()  # long enough for the pause to be seen, also by a busy machine
         sleep.map([0.1, 0.2]).wait()
 
     thread, ended = _started(main)

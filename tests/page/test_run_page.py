@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -18,7 +17,7 @@ from run_sites import environment, run_everything, send_made, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
+    from pathlib import Path
 
     from browsing import Browsing, Site
     from playwright.sync_api import Page
@@ -74,15 +73,6 @@ def _elements(page: Page) -> int:
 def _task_run(looked: Looked, name: str) -> str:
     found = looked.site.call("GET", f"task-runs?run={looked.run}&limit=100")["items"]
     return str(next(task["id"] for task in found if task["task"] == name))
-
-
-def test_what_needs_no_browser_holds_as_well(built_page: Path, building: ModuleType) -> None:
-    """Run the tests of pure functions beside their TypeScript (src/**/*.test.ts)."""
-    building._run(building_folder(building), building.find_node(), ["run", "--silent", "test"])
-
-
-def building_folder(building: ModuleType) -> Path:
-    return Path(str(building.__file__)).parent
 
 
 @pytest.mark.parametrize("size", [(1440, 900), NARROW])

@@ -89,12 +89,21 @@ def show(passing: Passing, meanwhile: Callable[[], None] = lambda: None) -> int:
                 time.sleep(_GLANCE)
 
 
-def closing_line(passings: Sequence[Passing]) -> str:
-    """Return how many tests of all passes together passed, failed and were skipped."""
+def closing_line(passings: Sequence[Passing], seconds: float) -> str:
+    """Return a line as pytest closes with, of all passes together.
+
+    Args:
+        passings: the passes, which have ended.
+        seconds: how long they took, two at a time.
+    """
     found = [counted(passing.log.read_text(errors="replace")) for passing in passings]
     total = sum(found, Counter[str]())
-    words = f"{total['passed']} passed, {total['failed'] + total['error']} failed"
-    return f"{words}, {total['skipped']} skipped" if total["skipped"] else words
+    # A pass that broke off counts nothing; its status is told all the same.
+    words = [f"{total[word]} {word}" for word in ("failed", "passed", "skipped") if total[word]]
+    if total["error"]:
+        words.append(f"{total['error']} error" + "s" * (total["error"] > 1))
+    bar = "=" * 12
+    return f"{bar} {', '.join(words) or 'no tests ran'} in {seconds:.2f}s {bar}"
 
 
 def counted(output: str) -> Counter[str]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,16 +132,17 @@ def _run_lanes(
         must(newer, f"the environment for Python {_NEWEST}", _log(place, name))
         title = f"what needs no other program, on Python {_NEWEST}"
         starts.append(start(title, _python(place, name), *_NEWEST_TESTS))
-    return _conclude(two_at_once(starts))
+    began = time.monotonic()
+    return _conclude(two_at_once(starts), began)
 
 
-def _conclude(passings: Sequence[Passing]) -> int:
+def _conclude(passings: Sequence[Passing], began: float) -> int:
     """Tell how the passes ended; return the first bad status."""
     bad = [passing for passing in passings if passing.process.returncode != 0]
     for passing in bad:
         say(f"failed, see above: {passing.title}")
     say("all of them together:")
-    sys.stdout.write(f"{closing_line(passings)}\n")
+    sys.stdout.write(f"{closing_line(passings, time.monotonic() - began)}\n")
     return bad[0].process.returncode if bad else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,7 +146,9 @@ def test_artifacts_and_events_are_found(c: Connection) -> None:
 
 
 def test_the_dashboard_says_what_needs_a_person(database: Database, c: Connection) -> None:
-    seen = overview.dashboard(c, ADA, 24)
+    Ingest(database).hear(1, ["living"], {}, time.time(), 0.5)
+    with database.reading() as now:
+        seen = overview.dashboard(now, ADA, 24)
     kinds = {point["kind"]: point for point in seen["attention"]}
     assert kinds.keys() == {"stuck", "walltime"}
     assert "did not end well" in kinds["stuck"]["text"]

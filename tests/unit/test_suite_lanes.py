@@ -60,7 +60,9 @@ def test_the_closing_line_counts_all_passes(tmp_path: Path) -> None:
     ]
     for passing in passings:
         passing.process.wait()
-    assert closing_line(passings) == "8 passed, 2 failed, 2 skipped"
+    expected = "============ 1 failed, 8 passed, 2 skipped, 1 error in 184.25s ============"
+    assert closing_line(passings, 184.25) == expected
+    assert counted(expected) == {"failed": 1, "passed": 8, "skipped": 2, "error": 1}
 
 
 @pytest.mark.parametrize(
