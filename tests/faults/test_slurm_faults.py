@@ -36,6 +36,14 @@ def command(*argv: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def accounting_that_has_caught_up() -> None:
+    """Wait until accounting tells how a new job ended: others have had it stopped for a while."""
+    words = "sbatch --parsable --partition=standard --output=/dev/null --chdir=/tmp --wrap=true"
+    job = command(*words.split())
+    wait_for(lambda: "COMPLETED" in command("sacct", "-nX", "-j", job, "-o", "State"), 240)
+
+
 def our_job(home: Path) -> str:
     """Return the id of the only job that the run has submitted, as squeue knows it."""
     tokens = wait_for(lambda: [path.name for path in home.glob("runs/*/jobs/*")])
@@ -51,7 +59,7 @@ def error_of(state: Any) -> BaseException:
 def test_a_job_that_somebody_cancels_is_cancelled_by_the_scheduler(
     quick_slurm: Quick, begun: Begun, home: Path
 ) -> None:
-    quick_slurm(accounting=60.0)  # it alone knows who cancelled, and may be slow on a busy machine
+    quick_slurm(accounting=60.0)  # it alone knows who cancelled
     flight = launch(rest, begun.folder, 120)
     begun()
     job = our_job(home)
