@@ -64,8 +64,7 @@ def contests(sides: Sides, rounds: int) -> list[Contest]:
             THREADS,
             [
                 Budget("task", 100, alike, scale=1e6),
-                # A hundredth is the budget of a call; a submit also goes to a thread and back.
-                Budget("task", 0.02, "Prefect / 50", against="Prefect"),
+                Budget("task", 0.01, "Prefect / 100", against="Prefect"),
             ],
         ),
         hold.contest(
