@@ -275,17 +275,29 @@ def _grace(facts: Facts, status: JobStatus) -> float:
 
 def _wants_history(facts: Facts, status: JobStatus, since: float) -> bool:
     """Tell whether accounting could add the cause, who cancelled, or the memory used."""
-    if status.source == "history" or not facts.accounting:
+    if not facts.accounting:
         return False
     asked_since = facts.history_asked is not None and facts.history_asked >= since
-    told = facts.history is not None and facts.history.phase is Phase.ENDED
-    if asked_since and told:
+    if (asked_since or status.source == "history") and _told(facts, status):
         return False
     longest = facts.patience.accounting
     if asked_since:
         # It answers, and its word of the end may be on its way; this is no reason to wait long.
         longest = min(longest, _grace(facts, status) + SHORT_GRACE)
     return facts.now <= since + longest
+
+
+def _told(facts: Facts, status: JobStatus) -> bool:
+    """Tell whether accounting has said all that it will say of an ending.
+
+    Slurm records a job that ends within seconds of its start in two steps: first its beginning,
+    whose state is CANCELLED by then, and only with its end the user who cancelled it.
+    """
+    told = facts.history
+    if told is None or told.phase is not Phase.ENDED:
+        return False
+    by_others = status.ending is Ending.CANCELLED and facts.cancelled is None
+    return not by_others or told.cancelled_by is not None
 
 
 def _cause(facts: Facts, status: JobStatus) -> tuple[str, str]:

@@ -160,7 +160,8 @@ ENDINGS = [
 def test_an_ending_gives_the_cause_once_the_record_had_its_time(
     ending: Ending, raw: str, cause: str
 ) -> None:
-    word = ended(ending, raw, source="history")
+    by = 1001 if ending is Ending.CANCELLED else None
+    word = ended(ending, raw, source="history", cancelled_by=by)
     waiting = judge(facts(history=word, gone_since=NOW - 5, ended_since=NOW - 5))
     assert waiting.decision is Decision.WAIT
     verdict = judge(facts(history=word, gone_since=NOW - 30, ended_since=NOW - 11))
@@ -226,8 +227,24 @@ def test_accounting_that_has_not_heard_of_the_end_is_asked_again_for_a_while() -
     asked: dict[str, Any] = {"queue": killed, "history_asked": NOW, "history": running}
     assert judge(facts(ended_since=NOW - 15, **asked)).decision is Decision.ASK_HISTORY
     assert judge(facts(ended_since=NOW - 25, **asked)).cause == "CancelledByScheduler"
-    heard = {**asked, "history": ended(Ending.CANCELLED, "CANCELLED", source="history")}
+    word = ended(Ending.CANCELLED, "CANCELLED", source="history", cancelled_by=1001)
+    heard = {**asked, "history": word}
     assert judge(facts(ended_since=NOW - 15, **heard)).cause == "CancelledByScheduler"
+
+
+@pytest.mark.parametrize("queue", [ended(Ending.CANCELLED, "CANCELLED"), None])
+def test_accounting_that_has_heard_only_half_of_a_cancellation_is_asked_again(
+    queue: JobStatus | None,
+) -> None:
+    """The record of a job's beginning may say CANCELLED already; who did it comes with its end."""
+    half = ended(Ending.CANCELLED, "CANCELLED", source="history")
+    asked: dict[str, Any] = {"queue": queue, "history_asked": NOW, "gone_since": NOW - 15}
+    known = {**asked, "history": half}
+    assert judge(facts(ended_since=NOW - 15, **known)).decision is Decision.ASK_HISTORY
+    verdict = judge(facts(ended_since=NOW - 25, **known))
+    assert ends_as(verdict) == (StateType.CRASHED, "CancelledByScheduler")
+    ours = judge(facts(ended_since=NOW - 15, cancelled="by alice", **known))
+    assert ends_as(ours) == (StateType.CANCELLED, "Cancelled")
 
 
 def test_what_slurm_wrote_into_the_output_tells_memory_from_a_plain_kill() -> None:
