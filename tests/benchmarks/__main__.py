@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import socket
@@ -54,7 +55,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--work", metavar="DIR", help="folder for the runs, seen by all nodes (default: temporary)"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.json is not None:
+        _check_writable(parser, options.json)
+    return options
+
+
+def _check_writable(parser: argparse.ArgumentParser, path: str) -> None:
+    """Find out before an hour is measured; as root, the bench runs as a plain user."""
+    try:
+        with open(path, "a"):
+            pass
+    except OSError as error:
+        parser.error(
+            f"--json {path}: {error.strerror}; name a file that {getpass.getuser()} may write"
+        )
 
 
 def _hold_all(options: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
