@@ -59,6 +59,8 @@ def _column(name: str, value: Any, lengths: dict[str, int]) -> Column:
         return _always(inner)
     if isinstance(inner, TaskFuture):
         inner.wait()
+        if wrap is not _same and not inner.state.is_completed():
+            return _always(value)  # its failure is one thing, for each call
         inner = value_of(inner.state)
     if isinstance(inner, _WHOLE) or not _is_iterable(inner):
         return _always(wrap(inner))

@@ -46,8 +46,8 @@ def _calling_flow() -> RunContext:
     context = current()
     if context is None or context.flow_run is None:
         msg = (
-            "Only a flow can pause itself, and this is called outside of one. A run is paused from "
-            "outside by `hpc-flows flow-run pause RUN`."
+            "Flow runs can only be paused from within a flow run, by this function. From outside, "
+            "`hpc-flows flow-run pause RUN` pauses one."
         )
         raise MissingContextError(msg)
     if context.task_run is not None:

@@ -155,7 +155,7 @@ def test_what_is_not_paused_cannot_go_on(home: Path) -> None:
 
 
 def test_pauses_where_they_make_no_sense_are_refused(home: Path) -> None:
-    with pytest.raises(MissingContextError, match="Only a flow can pause itself"):
+    with pytest.raises(MissingContextError, match="only be paused from within a flow run"):
         pause_flow_run()
 
     @task

@@ -279,6 +279,18 @@ def test_allow_failure_gives_the_exception_instead() -> None:
     assert main() == ["ValueError", "ValueError", ["ValueError", "ValueError"]]
 
 
+def test_a_map_gives_the_exception_of_one_allowed_failure_to_each_call() -> None:
+    @task
+    def kind(x: int, y: Any) -> tuple[int, str]:
+        return x, type(y).__name__
+
+    @flow
+    def main() -> Any:
+        return kind.map([1, 2], allow_failure(fail.submit())).result()
+
+    assert main() == [(1, "ValueError"), (2, "ValueError")]
+
+
 def test_wait_for_orders_without_passing_values() -> None:
     order: list[str] = []
 
