@@ -1,23 +1,26 @@
-"""A real server that can be killed and put back, and a network in between that can be cut."""
+"""A real server that can be killed and put back, and relays as processes."""
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.postgresql import PostgreSQL
+
 ROOT = Path(__file__).resolve().parents[2]
+
+#: Seconds that one command, or a start, may take on a busy machine.
+PATIENCE = 120.0
 
 
 def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:
@@ -27,36 +30,91 @@ def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
+class SqliteStore:
+    """The server's own file.
+
+    Args:
+        home: of the server.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "server" / "server.db"
+        self.url = f"sqlite:///{self.path}"
+
+    def put_back(self, copy: Path) -> None:
+        """Replace the database of a server that does not run by a copy."""
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        shutil.copy(copy, self.path)
+
+    def close(self) -> None:
+        return
+
+
+class PostgresStore:
+    """A database in a PostgreSQL.
+
+    Args:
+        server: has it.
+    """
+
+    def __init__(self, server: PostgreSQL) -> None:
+        self._server = server
+        self.url = server.create()
+
+    def put_back(self, copy: Path) -> None:
+        """Replace the database of a server that does not run by a copy."""
+        self._server.recreate(self.url)
+        words = ["pg_restore", "--no-owner", "--exit-on-error", f"--dbname={self.url}", str(copy)]
+        subprocess.run(words, check=True, timeout=PATIENCE)
+
+    def close(self) -> None:
+        self._server.drop(self.url)
+
+
 class RealServer:
     """`hpc-flows server` as a process, with a database of its own.
 
     Args:
         folder: its home.
+        store: its database; by default a file.
+        on_socket: whether it listens on a Unix socket, and not on a port of 127.0.0.1.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: SqliteStore | PostgresStore | None = None,
+        *,
+        on_socket: bool = False,
+    ) -> None:
         self.home = folder
-        folder.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.database = folder / "server" / "server.db"
+        folder.mkdir(mode=0o700)
+        self.store = store or SqliteStore(folder)
+        self.socket = folder / "s.sock" if on_socket else None
+        self.port = 0 if on_socket else free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = (folder / "log").open("ab")
 
     @property
     def token(self) -> str:
         return (self.home / "server" / "token").read_text().strip()
 
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}" if self.socket else f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """What `report = "ssh://host/TARGET"` calls it."""
+        return str(self.socket).lstrip("/") if self.socket else f"127.0.0.1:{self.port}"
+
     def start(self) -> None:
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "hpc_flows", "server", "start", "--port", str(self.port)],
-            env=environment | {"HPC_FLOWS_HOME": str(self.home)},
-            stdout=self._log,
-            stderr=self._log,
-        )
-        wait_until(self._answers, 30, f"the server ({self.home / 'log'})")
+        where = ["--socket", str(self.socket)] if self.socket else ["--port", str(self.port)]
+        words = ["server", "start", "--database", self.store.url, *where]
+        argv = [sys.executable, "-m", "hpc_flows", *words]
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(argv, env=self._environment(), stdout=log, stderr=log)
+        wait_until(self._answers, PATIENCE, f"the server ({self.home / 'log'})")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -64,99 +122,53 @@ class RealServer:
             self._process.wait()
 
     def copy(self, path: Path) -> None:
-        """Back the database up while it is written to."""
-        with sqlite3.connect(self.database) as source, sqlite3.connect(path) as target:
-            source.backup(target)
-        source.close()
-        target.close()
+        """Back the database up, as people do, while it is written to."""
+        path.unlink(missing_ok=True)
+        words = ["server", "database", "backup", "--database", self.store.url, str(path)]
+        argv = [sys.executable, "-m", "hpc_flows", *words]
+        done = subprocess.run(
+            argv, env=self._environment(), capture_output=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
 
     def put_back(self, path: Path) -> None:
         """Replace the database of a server that does not run by a copy."""
-        for suffix in ("-wal", "-shm"):
-            Path(f"{self.database}{suffix}").unlink(missing_ok=True)
-        shutil.copy(path, self.database)
+        self.store.put_back(path)
 
     def close(self) -> None:
         self.kill()
-        self._log.close()
+        self.store.close()
+
+    def _environment(self) -> dict[str, str]:
+        own = {"PYTHONPATH": str(ROOT), "HPC_FLOWS_HOME": str(self.home)}
+        return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **own}
 
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.home / "log").read_text()
+        family = socket.AF_UNIX if self.socket else socket.AF_INET
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as found:
+            with socket.socket(family) as found:
+                found.settimeout(5)
+                found.connect(str(self.socket) if self.socket else ("127.0.0.1", self.port))
                 found.sendall(b"GET /api/v1/health HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
                 return b'"ok"' in found.recv(4096)
         except OSError:
             return False
 
 
-class Network:
-    """A TCP port that leads to another one, until it is cut.
-
-    Args:
-        port: where it leads.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        self._is_cut = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def cut(self) -> None:
-        """Break all connections, in the middle of what they carry, and take no new ones."""
-        self._is_cut = True
-        for each in self._open:
-            _shut(each)
-        self._open.clear()
-
-    def mend(self) -> None:
-        self._is_cut = False
-
-    def close(self) -> None:
-        self.cut()
-        _shut(self._listener)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                if self._is_cut:
-                    raise ConnectionRefusedError
-                far = socket.create_connection(("127.0.0.1", self._to), 5)
-            except OSError:
-                _shut(near)
-                continue
-            self._open += [near, far]
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=_carry, args=pair, daemon=True).start()
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def _carry(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-    except OSError:
-        pass
-    finally:
-        _shut(source)
-        _shut(target)
+class Used(NamedTuple):
+    """What a process has used: seconds of CPU, and bytes of memory now and at most."""
 
-
-def _shut(found: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        found.shutdown(socket.SHUT_RDWR)
-    found.close()
+    cpu: float
+    memory: int
+    most: int
 
 
 class LoginRelayProcess:
@@ -182,3 +194,14 @@ class LoginRelayProcess:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+
+    def used(self) -> Used:
+        """Return what it has used so far, as the kernel counts."""
+        assert self._process is not None
+        folder = Path(f"/proc/{self._process.pid}")
+        words = (folder / "stat").read_text().rpartition(")")[2].split()
+        ticks = int(words[11]) + int(words[12])
+        lines = (line.split() for line in (folder / "status").read_text().splitlines())
+        found = {words[0]: words[1] for words in lines if len(words) == 3}
+        memory, most = (int(found[name]) * 1024 for name in ("VmRSS:", "VmHWM:"))
+        return Used(ticks / os.sysconf("SC_CLK_TCK"), memory, most)

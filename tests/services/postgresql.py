@@ -119,6 +119,11 @@ class PostgreSQL:
         """Take a database away, with the connections to it."""
         self._execute(f"DROP DATABASE IF EXISTS {_name_in(address)} WITH (FORCE)")
 
+    def recreate(self, address: str) -> None:
+        """Make a database empty that may have had anything in it."""
+        self.drop(address)
+        self._execute(f"CREATE DATABASE {_name_in(address)}")
+
     def _execute(self, command: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(command.encode())
