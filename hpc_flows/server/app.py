@@ -114,6 +114,7 @@ def _routes() -> APIRouter:
 async def _life(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.hub.begin()
+    service.remover.wake()  # a server that was killed may have left half of a run
     tasks = [asyncio.create_task(service.hub.run()), asyncio.create_task(_clean_up(service))]
     try:
         yield
@@ -121,6 +122,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         service.hub.close()
         tasks[1].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await run_in_threadpool(service.remover.close)
         service.writers.shutdown(wait=True)
 
 
@@ -129,7 +131,8 @@ async def _clean_up(service: Service) -> None:
     days = service.options.retention_days
     while days is not None:
         try:
-            removed = await run_in_threadpool(retention.sweep, service.database, days)
+            removed = await run_in_threadpool(retention.mark_old, service.database, days)
+            service.remover.wake()
             service.hub.changes.add(removed)
         except Exception:  # noqa: BLE001 - a full disk or a lock may be gone in an hour
             _LOG.exception("Old runs could not be removed; the next attempt is in an hour.")

@@ -1,40 +1,29 @@
 """Forgetting runs: when a person says so, or when they ended long enough ago.
 
-A deleted run leaves a tombstone, so that its relay is told to stop and does not bring it back.
-The files of the run stay where they are.
+A run is marked first: from then on nobody sees it, and its relay is told to stop by a tombstone, so
+that it does not bring it back. Then its rows are deleted, in portions: see `removing`. The files of
+the run stay where they are.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
-from hpc_flows.server.db.models import (
-    first_key,
-    flow_runs,
-    gone,
-    job_parts,
-    job_statuses,
-    jobs,
-    last_key,
-    metadata,
-    runs,
-    task_run_facts,
-)
+from hpc_flows.server.db.models import gone, runs
 from hpc_flows.server.db.opening import now
 from hpc_flows.server.db.people import commands
+from hpc_flows.server.removing import remove_marked
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
-
     from hpc_flows.server.db import Database
 
 _DAY = 86_400.0
 
 
-def delete_run(database: Database, run: str, reason: str) -> bool:
-    """Delete a run with all that is in it; tell whether there was one.
+def mark_run(database: Database, run: str, reason: str) -> bool:
+    """Have a run look deleted from now on; tell whether there was one.
 
     Args:
         database: where.
@@ -42,15 +31,40 @@ def delete_run(database: Database, run: str, reason: str) -> bool:
         reason: why, for its relay.
     """
     with database.writing() as connection:
-        query = select(runs.c.pk).where(runs.c.id == run).with_for_update()
-        key = connection.scalar(query)
+        query = select(runs.c.pk).where(runs.c.id == run, runs.c.removed.is_(None))
+        key = connection.scalar(query.with_for_update())
         if key is None:
             return False
-        _empty(connection, key)
+        at = now()
+        mark = {"removed": at, "changed": at, "version": runs.c.version + 1}
+        connection.execute(update(runs).where(runs.c.pk == key).values(mark))
         connection.execute(delete(commands).where(commands.c.run == run))
-        connection.execute(delete(runs).where(runs.c.pk == key))
-        connection.execute(insert(gone), {"id": run, "at": now(), "reason": reason[:200]})
+        connection.execute(insert(gone), {"id": run, "at": at, "reason": reason[:200]})
     return True
+
+
+def delete_run(database: Database, run: str, reason: str) -> bool:
+    """Delete a run with all that is in it, and return when that is done; see `mark_run`."""
+    if not mark_run(database, run, reason):
+        return False
+    remove_marked(database)
+    return True
+
+
+def mark_old(database: Database, days: float) -> list[str]:
+    """Mark the runs that ended more than some days ago, and return their ids.
+
+    Raises:
+        ValueError: the number of days cannot be.
+    """
+    if not days > 0:
+        raise ValueError(f"Runs are kept for more than 0 days, and {days} is not.")
+    before = now() - days * _DAY
+    query = select(runs.c.id).where(runs.c.ended < before, runs.c.removed.is_(None))
+    with database.reading() as connection:
+        old = list(connection.scalars(query))
+    reason = f"it ended more than {days:g} days ago"
+    return [run for run in old if mark_run(database, run, reason)]
 
 
 def sweep(database: Database, days: float) -> list[str]:
@@ -59,31 +73,6 @@ def sweep(database: Database, days: float) -> list[str]:
     Raises:
         ValueError: the number of days cannot be.
     """
-    if not days > 0:
-        raise ValueError(f"Runs are kept for more than 0 days, and {days} is not.")
-    before = now() - days * _DAY
-    with database.reading() as connection:
-        old = list(connection.scalars(select(runs.c.id).where(runs.c.ended < before)))
-    reason = f"it ended more than {days:g} days ago"
-    # One transaction for each, so that ingest need not wait for all of them.
-    return [run for run in old if delete_run(database, run, reason)]
-
-
-def _empty(connection: Connection, run_pk: int) -> None:
-    """Delete what is in a run, in ranges of keys where the rows know no run."""
-    first, last = first_key(run_pk), last_key(run_pk)
-    for table in (task_run_facts, job_parts):
-        connection.execute(delete(table).where(table.c.pk.between(first, last)))
-    connection.execute(delete(job_statuses).where(job_statuses.c.job_pk.between(first, last)))
-    tags = metadata.tables["flow_run_tags"]
-    connection.execute(delete(tags).where(tags.c.flow_run_pk.between(first, last)))
-    for table in _of_runs():
-        connection.execute(delete(table).where(table.c.run_pk == run_pk))
-    for table in (flow_runs, jobs):
-        connection.execute(delete(table).where(table.c.run_pk == run_pk))
-
-
-def _of_runs() -> list[Table]:
-    """Return the tables whose rows name the run that they belong to, but for what others name."""
-    later = (flow_runs, jobs)
-    return [table for table in metadata.sorted_tables if "run_pk" in table.c and table not in later]
+    old = mark_old(database, days)
+    remove_marked(database)
+    return old

@@ -12,11 +12,13 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 
 from hpc_flows.server.access.principals import Access, Limits
+from hpc_flows.server.answers import Answers
 from hpc_flows.server.db.opening import Database  # noqa: TC001 - dataclass fields are read
 from hpc_flows.server.ingest import Ingest
 from hpc_flows.server.problems import encode
 from hpc_flows.server.queries import overview
 from hpc_flows.server.relays import Relays
+from hpc_flows.server.removing import Remover
 from hpc_flows.server.streaming import Hub
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class Service:
         ingest: takes what relays send.
         relays: knows which relay was heard when.
         hub: the live stream.
+        answers: what costs much to compute, for as long as it holds.
+        remover: deletes the rows of runs that were removed.
         writers: the threads that take events. They wait for each other at the database, and
             must not take from readers the threads in which these are answered.
     """
@@ -79,6 +83,8 @@ class Service:
         self.ingest = Ingest(database)
         self.relays = Relays(database, self.ingest)
         self.hub = Hub(self.epoch, self._versions, self._changed)
+        self.answers = Answers()
+        self.remover = Remover(database)
         self.writers = ThreadPoolExecutor(_WRITERS, "hpc-flows-writer")
         self._marker = time()
 
@@ -108,13 +114,13 @@ Here = Annotated[Service, Depends(service_of)]
 
 def reply(value: Any, status: int = 200, **headers: str) -> Response:
     """Return an answer in JSON, which no cache may keep; underscores in names become hyphens."""
+    return reply_encoded(encode(value), status, **headers)
+
+
+def reply_encoded(body: bytes, status: int = 200, **headers: str) -> Response:
+    """Return an answer that is JSON already, as `reply` does."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(
-        encode(value),
-        status,
-        {"Cache-Control": "no-store", **named},
-        "application/json",
-    )
+    return Response(body, status, {"Cache-Control": "no-store", **named}, "application/json")
 
 
 def nothing() -> Response:

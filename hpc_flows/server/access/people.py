@@ -153,7 +153,8 @@ def roles_of(connection: Connection, user: int) -> dict[int, str]:
 
 def owner_and_project(connection: Connection, run: str) -> tuple[int, int | None] | None:
     """Return the ids of a run's owner and project; None when there is no such run."""
-    found = select(runs.c.owner_id, runs.c.project_id).where(runs.c.id == run)
+    found = select(runs.c.owner_id, runs.c.project_id)
+    found = found.where(runs.c.id == run, runs.c.removed.is_(None))
     row = connection.execute(found).one_or_none()
     return None if row is None else (row.owner_id, row.project_id)
 

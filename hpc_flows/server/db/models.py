@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
     UniqueConstraint,
@@ -51,7 +52,9 @@ def last_key(run_pk: int) -> int:
 
 #: `about` is run.json as it was registered; `version` rises with each change, `changed` is when;
 #: `counter` is the last number given away; `heard` when a relay last spoke of the run; `ended`
-#: when the root flow run did; `dropped` how many log records the run could not keep.
+#: when the root flow run did; `dropped` how many log records the run could not keep; `removed`
+#: since when the run is being removed: nobody sees it any more; `artifact_bytes` how many bytes of
+#: artifacts were sent beside the journal.
 runs = Table(
     "runs",
     metadata,
@@ -72,6 +75,8 @@ runs = Table(
     Column("changed", Double, nullable=False),
     Column("counter", BigInteger, nullable=False, default=0),
     Column("dropped", BigInteger, nullable=False, default=0),
+    Column("removed", Double),
+    Column("artifact_bytes", BigInteger, nullable=False, default=0, server_default="0"),
     Index(None, "owner_id"),
     Index(None, "project_id"),
     Index(None, "changed"),
@@ -381,7 +386,8 @@ artifacts = Table(
     Index(None, "updated"),
 )
 
-#: Texts that relays send beside the journal: `script` by token, `output` by task run, `artifact`.
+#: Texts that relays send beside the journal: `script` by token, `output` by task run, `artifact`;
+#: `size` is in bytes.
 attachments = Table(
     "attachments",
     metadata,
@@ -390,4 +396,30 @@ attachments = Table(
     Column("key", Text, primary_key=True),
     Column("content", Text, nullable=False),
     Column("updated", Double, nullable=False),
+    Column("size", BigInteger, nullable=False, default=0, server_default="0"),
+)
+
+#: Parts of large artifacts, until the last has come; `digest` is that of the whole.
+attachment_parts = Table(
+    "attachment_parts",
+    metadata,
+    _key_of_run(),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    Column("updated", Double, nullable=False),
+)
+
+#: How far imports have read a journal: `done` bytes of whole lines, whose end has the digest
+#: `mark`, when the file had a `size` and was `modified` (nanoseconds since 1970).
+imported_files = Table(
+    "imported_files",
+    metadata,
+    _key_of_run(),
+    Column("path", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("modified", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, false, or_, true
+from sqlalchemy import and_, false, or_
 
 from hpc_flows.server.db.models import runs
 
@@ -33,12 +33,15 @@ class Sight:
 def visible(sight: Sight) -> ColumnElement[bool]:
     """Return the condition on `runs` that holds for those that may be seen.
 
-    Every query about anything in a run joins `runs` and asks this.
+    Every query about anything in a run joins `runs` and asks this. A run that is being removed is
+    seen by nobody, because half of it may be gone.
     """
-    if sight.is_admin:
-        allowed: ColumnElement[bool] = true()
-    else:
-        allowed = runs.c.owner_id == sight.user_id if sight.user_id is not None else false()
+    allowed: ColumnElement[bool] = runs.c.removed.is_(None)
+    if not sight.is_admin:
+        mine: ColumnElement[bool] = false()
+        if sight.user_id is not None:
+            mine = runs.c.owner_id == sight.user_id
         if sight.projects:
-            allowed = or_(allowed, runs.c.project_id.in_(sorted(sight.projects)))
+            mine = or_(mine, runs.c.project_id.in_(sorted(sight.projects)))
+        allowed = and_(allowed, mine)
     return allowed if sight.run is None else and_(allowed, runs.c.id == sight.run)

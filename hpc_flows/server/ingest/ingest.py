@@ -159,7 +159,7 @@ class Ingest:
         """
         asked = list(counts)
         with self._database.reading() as connection:
-            query = "SELECT pk, id FROM runs WHERE owner_id = %s AND id {among}"
+            query = "SELECT pk, id FROM runs WHERE removed IS NULL AND owner_id = %s AND id {among}"
             keys = {id_: pk for pk, id_ in found(connection, query, (owner_id,), asked)}
             query = "SELECT id FROM gone WHERE id {among}"
             deleted = {row[0] for row in found(connection, query, (), asked)}
@@ -218,10 +218,11 @@ class Ingest:
         """Return the row of a run, locked against other servers; None if there is none."""
         columns = (
             *(runs.c.pk, runs.c.owner_id, runs.c.project_id, runs.c.counter, runs.c.version),
+            runs.c.removed,
         )
         query = select(*columns).where(runs.c.id == run).with_for_update()
         row = connection.execute(query).one_or_none()
-        if row is None:
+        if row is None or row.removed is not None:
             reason = connection.scalar(select(gone.c.reason).where(gone.c.id == run))
             if reason is not None:
                 raise RunGone(f"The run {run} was deleted here ({reason}).")

@@ -35,6 +35,9 @@ STEPS = 240
 #: Most task runs that are shown one by one, whatever is asked for.
 MOST_ROWS = 10_000
 
+#: Least and most seconds for which the timeline of what goes on is shown as it was.
+_LEAST_HOLD, _MOST_HOLD = 0.5, 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class TimelineFilter:
@@ -81,6 +84,25 @@ def timeline(
     # The rows of a run lie together: read in that order, all of them come quickest.
     together = task_runs.c.pk.between(first_key(key.run_pk), last_key(key.run_pk))
     return _bins(connection, [together, *meant[1:]], *stretch)
+
+
+def holds_for(shown: dict[str, Any], chosen: TimelineFilter) -> float | None:
+    """Return for how many seconds a timeline can be shown while its run does not change.
+
+    Where something has not ended, its bar grows with time: about a step is not seen. None is for
+    as long as the run does not change.
+    """
+    if chosen.end is not None or not _has_open(shown):
+        return None
+    step = ((shown["end"] or 0.0) - (shown["begin"] or 0.0)) / STEPS
+    return min(max(step, _LEAST_HOLD), _MOST_HOLD)
+
+
+def _has_open(shown: dict[str, Any]) -> bool:
+    if shown["mode"] == "rows":
+        return any(row["ended"] is None for row in shown["rows"])
+    stages = ("waiting", "queued", "running")
+    return any(task[stage][-1] for task in shown["tasks"] for stage in stages)
 
 
 def _conditions(chosen: TimelineFilter) -> list[ColumnElement[bool]]:

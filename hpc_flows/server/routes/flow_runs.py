@@ -10,12 +10,13 @@ from pydantic import Field
 from hpc_flows.server import relays, retention
 from hpc_flows.server.access import people
 from hpc_flows.server.access.principals import Controller, Principal, Reader, check_control
+from hpc_flows.server.answers import Made
 from hpc_flows.server.page import PageNotBuilt
 from hpc_flows.server.problems import Problem, missing
 from hpc_flows.server.queries import flow_runs, graphs, overview, timelines
 from hpc_flows.server.routes.guarded import router
 from hpc_flows.server.routes.wishes import Limit, Offset, Word, asking, found
-from hpc_flows.server.service import Here, Service, nothing, reply
+from hpc_flows.server.service import Here, Service, nothing, reply, reply_encoded
 from hpc_flows.server.shapes import Shape
 from hpc_flows.server.shapes import runs as shapes
 from hpc_flows.server.shapes.people import Place
@@ -124,7 +125,14 @@ def timeline(
 ) -> Response:
     """Show the task runs of a flow run over time."""
     with here.database.reading() as connection, asking():
-        return reply(found(timelines.timeline(connection, who.sight, id, chosen)))
+        key = found(flow_runs.key_of(connection, who.sight, id))
+
+        def make() -> Made:
+            shown = found(timelines.timeline(connection, who.sight, id, chosen))
+            return Made(shown, timelines.holds_for(shown, chosen))
+
+        wanted = ("timeline", key.run, key.pk, chosen)
+        return reply_encoded(here.answers.of(wanted, key.version, make))
 
 
 @api.get("/flow-runs/{id}/graph", response_model=shapes.Graph)
@@ -135,8 +143,15 @@ def graph(
     opened: Annotated[list[Word] | None, Query(alias="open", max_length=50)] = None,
 ) -> Response:
     """Show which task takes results of which; tasks that are opened are shown run by run."""
+    open_tasks = tuple(opened or ())
     with here.database.reading() as connection, asking():
-        return reply(found(graphs.graph(connection, who.sight, id, tuple(opened or ()))))
+        key = found(flow_runs.key_of(connection, who.sight, id))
+
+        def make() -> Made:
+            return Made(found(graphs.graph(connection, who.sight, id, open_tasks)))
+
+        wanted = ("graph", key.run, key.pk, open_tasks)
+        return reply_encoded(here.answers.of(wanted, key.version, make))
 
 
 @api.get(
@@ -173,7 +188,9 @@ def remove(here: Here, who: Controller, id: str) -> Response:  # noqa: A002 - as
     run = _run_to_change(here, who, id)
     if run != id:
         raise Problem(409, "part-of-a-run", f"It is a part of the run {run}; remove that one.")
-    retention.delete_run(here.database, run, f"{who.grant.user} removed it")
+    # Its rows go later, in portions: those of a large run take minutes.
+    retention.mark_run(here.database, run, f"{who.grant.user} removed it")
+    here.remover.wake()
     here.hub.changes.add([run])
     return nothing()
 
