@@ -1,7 +1,9 @@
 """Every route of the API denies: without a token, without the scope, to others, to other runs.
 
-The table says for each route which scope it needs; a route that is not in it fails the test, so
-that none is added without a thought (threat rows T2, T12, T15).
+The table says for each route which scope it needs. What is compared with it is the application's
+own router, so that a route that is not in the table fails the test, also one that is not described,
+and none is added without a thought (threat rows T2, T12, T15). What strangers get of rows that are
+there is in test_server_strangers.py.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from fastapi import APIRouter, FastAPI, WebSocket
 from server_site import API, RUN, TASK_RUN, TOKEN, ServerSite, make_site, share
+from server_ways import open_ways, ways_into
+from starlette.routing import Route
 
 from hpc_flows.server.access.guard import JOURNAL
+from hpc_flows.server.access.principals import Reader  # noqa: TC001 - FastAPI reads annotations
 from hpc_flows.server.access.tokens import SCOPES
-from hpc_flows.server.app import described
+from hpc_flows.server.app import described, make_app
 from hpc_flows.server.routes.guarded import router
 
 if TYPE_CHECKING:
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 
 class Rule(NamedTuple):
@@ -143,30 +151,101 @@ def _names(site: ServerSite, path: str) -> dict[str, str]:
     }
 
 
-def _ask(site: ServerSite, who: str | None, route: str, **more: Any) -> httpx.Response:
-    method, _, path = route.partition(" ")
+def body_of(route: str, **headers: str) -> dict[str, Any]:
+    """Return what a request of the route carries, as httpx takes it, with more headers."""
     body = {**TABLE, **PUBLIC}[route].body
-    if isinstance(body, bytes):
-        more |= {"content": body, "headers": {**more.get("headers", {}), "content-type": JOURNAL}}
-    elif isinstance(body, str):
-        kind = {"content-type": "text/plain"}
-        more |= {"content": body, "headers": {**more.get("headers", {}), **kind}}
-    elif body is not None:
-        more |= {"json": body}
-    return site.ask(who, method, path.format(**_names(site, path)), **more)
+    if body is None or isinstance(body, dict):
+        return {"json": body, "headers": headers} if body else {"headers": headers}
+    kind = JOURNAL if isinstance(body, bytes) else "text/plain"
+    return {"content": body, "headers": {**headers, "content-type": kind}}
 
 
-def _routes(site: ServerSite) -> set[str]:
-    paths = site.app.openapi()["paths"]
+def _ask(site: ServerSite, who: str | None, route: str, **headers: str) -> httpx.Response:
+    method, _, path = route.partition(" ")
+    return site.ask(who, method, path.format(**_names(site, path)), **body_of(route, **headers))
+
+
+def _routes(app: FastAPI) -> set[str]:
     return {
-        f"{method.upper()} {path.removeprefix(API)}"
-        for path, methods in paths.items()
-        for method in methods
+        f"{method} {way.path.removeprefix(API)}" for way in ways_into(app) for method in way.methods
     }
 
 
 def test_the_table_has_every_route_and_no_other(site: ServerSite) -> None:
-    assert _routes(site) == {*TABLE, *PUBLIC}
+    assert _routes(site.app) == {*TABLE, *PUBLIC}
+
+
+def test_what_is_described_is_what_is_there(site: ServerSite) -> None:
+    told = {
+        f"{method.upper()} {path.removeprefix(API)}"
+        for path, methods in site.app.openapi()["paths"].items()
+        for method in methods
+    }
+    assert told == _routes(site.app)
+
+
+def test_every_way_in_asks_who_is_there(site: ServerSite) -> None:
+    assert open_ways(site.app) == set()
+
+
+def _secrets() -> dict[str, str]:
+    return {}
+
+
+async def _socket(socket: WebSocket) -> None:
+    await socket.accept()
+
+
+async def _plainly(_: Request) -> Response:
+    raise NotImplementedError
+
+
+def test_a_way_in_that_is_added_beside_the_guard_is_noticed(site: ServerSite) -> None:
+    """Whichever way it is added, described or not: the tests above would fail of it."""
+    app = make_app(site.database, site.service.options)
+    app.get(f"{API}/by-fastapi")(_secrets)
+    app.get(f"{API}/not-described", include_in_schema=False)(_secrets)
+    beside = APIRouter()
+    beside.post("/in-a-router")(_secrets)
+    app.include_router(beside, prefix=API)
+    app.router.routes.insert(0, Route("/by-starlette", _plainly))
+    app.websocket(f"{API}/websocket")(_socket)
+    app.mount("/whole", FastAPI(openapi_url=None, docs_url=None, redoc_url=None))
+    inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    inner.get("/inside")(_secrets)
+    app.mount("/mounted", inner)
+    assert open_ways(app) == {
+        *(f"{API}/by-fastapi", f"{API}/not-described", f"{API}/in-a-router"),
+        *("/by-starlette", f"{API}/websocket", "/whole", "/mounted/inside"),
+    }
+
+
+def test_a_guarded_route_that_is_not_in_the_table_is_noticed(site: ServerSite) -> None:
+    app = make_app(site.database, site.service.options)
+    more = router()
+
+    @more.get("/secrets", include_in_schema=False)
+    def secrets(who: Reader) -> dict[str, str]:
+        return {}
+
+    app.include_router(more, prefix=API)
+    assert _routes(app) - {*TABLE, *PUBLIC} == {"GET /secrets"}
+    assert open_ways(app) == set()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PATCH", "PROPFIND"])
+def test_t2_a_method_that_no_route_has_gives_nothing_to_anybody(
+    site: ServerSite, method: str
+) -> None:
+    """Neither an answer to HEAD or OPTIONS, nor a word on whether the thing is there."""
+    every = {**TABLE, **PUBLIC}
+    assert not [route for route in every if route.startswith(f"{method} ")]
+    for path in sorted({route.partition(" ")[2] for route in every}):
+        for who in (None, "root"):
+            answer = site.ask(who, method, path.format(**_names(site, path)))
+            assert answer.status_code in {404, 405}, (who, path)
+            assert answer.content == b"" or set(answer.json()) == {"error", "message"}
+            assert "ann" not in answer.text
 
 
 def test_the_description_says_which_scope_a_route_needs(site: ServerSite) -> None:
@@ -203,7 +282,7 @@ def test_t2_no_route_takes_a_token_that_is_made_up_or_past_or_revoked(
     assert site.ask("ann", "DELETE", f"/tokens/{revoked[5:17]}").status_code == 204
     other_secret = site.tokens["ann"][:18] + "x" * 43
     for text in (made_up, past, revoked, other_secret, "nonsense", ""):
-        answer = _ask(site, None, route, headers={"authorization": f"Bearer {text}"})
+        answer = _ask(site, None, route, authorization=f"Bearer {text}")
         assert answer.status_code == 401, text
 
 

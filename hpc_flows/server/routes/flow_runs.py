@@ -247,7 +247,7 @@ def move(here: Here, who: Controller, id: str, place: Place) -> Response:  # noq
             raise Problem(403, "read-only", "Only its owner may move a run.")
         project = None if place.project is None else people.project_id(connection, place.project)
         if project is not None and project not in who.roles and not who.is_admin:
-            raise missing(f"There is no project {place.project!r} that you are a member of.")
+            raise missing(f"There is no project {place.project!r} that you may see.")
         people.move_run(connection, str(root[0]), project)
     here.hub.changes.add([str(root[0])])
     return nothing()

@@ -65,7 +65,7 @@ def register(here: Here, who: Reporter, run: str, about: shapes.About) -> Respon
     with here.database.reading() as connection:
         project = None if wanted is None else people.project_id(connection, wanted)
     if project is not None and project not in who.roles:
-        raise missing(f"There is no project {wanted!r} that you are a member of.")
+        raise missing(f"There is no project {wanted!r} that you may see.")
     made = _stored(lambda: here.ingest.register(run, facts, who.grant.user_id, project))
     here.hub.changes.add([run])
     return reply({"run": made.run, "project": made.project, "epoch": here.epoch})
