@@ -259,7 +259,8 @@ def import_(home: str | None, runs: Sequence[str], database: str | None) -> int:
     """Take runs into the database from their journals, such as those made before it.
 
     HOME is the home folder whose runs are taken; yours by default. A server may run meanwhile,
-    and what it knows already is not doubled.
+    and what it knows already is not doubled. How far each journal was read is remembered in the
+    database: another import reads what has come since.
     """
     owning, imports = loaded("owning"), loaded("imports")
     with owning.opened(database_url(database)) as opened:
@@ -272,6 +273,10 @@ def import_(home: str | None, runs: Sequence[str], database: str | None) -> int:
             say=click.echo,
         )
     click.echo(f"{count(len(made.runs), 'run')} with {count(made.events, 'event')} taken.")
+    if made.repeated:
+        click.echo(f"{count(made.repeated, 'event')} of those read were there already.")
+    if made.unchanged:
+        click.echo(f"{count(made.unchanged, 'run')} had nothing new since the last import.")
     for run, why in made.left.items():
         click.echo(f"{run} was left out: {why}", err=True)
     if made.refused:

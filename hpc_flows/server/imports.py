@@ -1,15 +1,20 @@
-"""Runs that were made before the server was: their journals are read and taken like any others."""
+"""Runs that were made before the server was: their journals are read and taken like any others.
+
+How far each was read is remembered: a second import reads what has come since.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import JournalError
 from hpc_flows.server.db.texts import loads
+from hpc_flows.server.imported import Memory, Place, mark_of
 from hpc_flows.server.ingest import Ingest, NoSuchRun, RunGone
 
 if TYPE_CHECKING:
@@ -25,6 +30,9 @@ _LARGEST_SCRIPT = 1024 * 1024
 
 _SUFFIX = ".jsonl"
 
+#: Seconds after which zero bytes in a line are no hole that will be filled, but damage.
+_HOLES_LAST = 60.0
+
 
 @dataclass(slots=True)
 class Imported:
@@ -33,12 +41,18 @@ class Imported:
     Attributes:
         runs: ids of the runs of which something was new.
         events: how many events were new.
+        repeated: how many were read that the server had already.
+        unchanged: how many runs were not read, because nothing was added since the last import.
+        read: how many bytes of journals were read.
         refused: how many lines are no events.
         left: why a run was left out, by its id.
     """
 
     runs: list[str] = field(default_factory=list)
     events: int = 0
+    repeated: int = 0
+    unchanged: int = 0
+    read: int = 0
     refused: int = 0
     left: dict[str, str] = field(default_factory=dict)
 
@@ -65,15 +79,15 @@ def import_home(  # where from, where to, whose, which, and who is told
     Raises:
         JournalError: the home cannot be read.
     """
-    ingest = Ingest(database, hears=False)
     imported = Imported()
     names = set(wanted) if wanted is not None else None
     for run_dir in _folders(home):
         run = os.path.basename(run_dir)
         if names is not None and run not in names:
             continue
+        one = _RunImport(database, run_dir, owner_id, imported)
         try:
-            events = _import_run(ingest, run_dir, owner_id, project_id, imported)
+            events = one.take(project_id)
         except (JournalError, NoSuchRun, RunGone, ValueError) as error:
             imported.left[run] = str(error)
             continue
@@ -84,21 +98,101 @@ def import_home(  # where from, where to, whose, which, and who is told
     return imported
 
 
-def _import_run(
-    ingest: Ingest, run_dir: str, owner_id: int, project_id: int | None, imported: Imported
-) -> int:
-    run = os.path.basename(run_dir)
-    ingest.register(run, _about(run_dir), owner_id, project_id)
-    events = 0
-    for lines in _portions(run_dir):
-        taken = ingest.take(run, lines, owner_id)
-        events += taken.taken
-        imported.refused += taken.refused
-    if events:
-        _attach_scripts(ingest, run_dir, owner_id)
-        _attach_artifacts(ingest, run_dir, owner_id)
-    imported.events += events
-    return events
+class _RunImport:
+    """The import of one run."""
+
+    def __init__(self, database: Database, run_dir: str, owner_id: int, imported: Imported) -> None:
+        self._run, self._run_dir = os.path.basename(run_dir), run_dir
+        self._owner, self._imported = owner_id, imported
+        self._ingest = Ingest(database, hears=False)
+        self._memory = Memory(database, self._run, owner_id)
+
+    def take(self, project_id: int | None) -> int:
+        """Take what is new, and return how many events that are.
+
+        Raises:
+            JournalError: a journal cannot be read.
+            NoSuchRun, RunGone, ValueError: the run is not to be taken.
+        """
+        paths = _journals(self._run_dir)
+        if self._memory.has_all_of(paths):
+            self._imported.unchanged += 1
+            return 0
+        self._ingest.register(self._run, _about(self._run_dir), self._owner, project_id)
+        events = sum(self._take_portion(portion) for portion in self._portions(paths))
+        if events:
+            _attach_scripts(self._ingest, self._run_dir, self._owner)
+            _attach_artifacts(self._ingest, self._run_dir, self._owner)
+        self._imported.events += events
+        return events
+
+    def _take_portion(self, portion: _Portion) -> int:
+        taken = self._ingest.take(self._run, b"".join(portion.lines), self._owner)
+        self._memory.keep(portion.places.values())
+        self._imported.repeated += taken.repeated
+        self._imported.refused += taken.refused + portion.refused
+        self._imported.read += portion.size
+        return taken.taken
+
+    def _portions(self, paths: list[str]) -> Iterator[_Portion]:
+        """Give the whole lines that are new; a torn end is left for the next time."""
+        portion = _Portion()
+        for path in paths:
+            for is_at_end in self._read(path, portion):
+                if not is_at_end or portion.size >= _PORTION:
+                    yield portion
+                    portion.clear()
+        if portion.places:
+            yield portion
+
+    def _read(self, path: str, portion: _Portion) -> Iterator[bool]:
+        """Read a journal into a portion; stop whenever that is full, and once at the end."""
+        writer = b'"writer":' + json.dumps(os.path.basename(path)[: -len(_SUFFIX)]).encode()
+        try:
+            # Journals are never links.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with os.fdopen(fd, "rb") as file:
+                facts = os.fstat(fd)
+                done = self._memory.begin(file, path)
+                for line in file:
+                    if not line.endswith(b"\n") or (b"\0" in line and _may_be_filled(facts)):
+                        break
+                    done += len(line)
+                    portion.add(line, writer)
+                    if portion.size >= _PORTION:
+                        portion.places[path] = Place(path, 0, 0, done, mark_of(file, done))
+                        yield False
+                size, modified = facts.st_size, facts.st_mtime_ns
+                portion.places[path] = Place(path, size, modified, done, mark_of(file, done))
+        except OSError as error:
+            raise JournalError(f"{path} cannot be read: {error.strerror}.") from error
+        yield True
+
+
+class _Portion:
+    """Lines of several journals, and how far these are read with them."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin the next one."""
+        self.lines: list[bytes] = []
+        self.places: dict[str, Place] = {}
+        self.size = self.refused = 0
+
+    def add(self, line: bytes, writer: bytes) -> None:
+        """Take a line; one that is not the writer's is counted as refused."""
+        self.size += len(line)
+        if writer in line:
+            self.lines.append(line)
+        elif line != b"\n":  # it ends a record that was torn
+            self.refused += 1
+
+
+def _may_be_filled(facts: os.stat_result) -> bool:
+    """Tell whether zero bytes may be a hole on NFS that another node is about to fill."""
+    return time.time() - facts.st_mtime < _HOLES_LAST
 
 
 def _folders(home: str) -> list[str]:
@@ -126,36 +220,13 @@ def _about(run_dir: str) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _portions(run_dir: str) -> Iterator[bytes]:
-    """Give the whole lines of a run's journals in portions; a torn end is left for its relay."""
+def _journals(run_dir: str) -> list[str]:
     folder = os.path.join(run_dir, "journal")
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))
     except OSError as error:
         raise JournalError(f"{folder} cannot be read: {error.strerror}.") from error
-    portion, size = [], 0
-    for name in names:
-        for line in _lines(os.path.join(folder, name), name.removesuffix(_SUFFIX)):
-            portion.append(line)
-            size += len(line)
-            if size >= _PORTION:
-                yield b"".join(portion)
-                portion, size = [], 0
-    if portion:
-        yield b"".join(portion)
-
-
-def _lines(path: str, writer: str) -> Iterator[bytes]:
-    """Give the lines of a journal that are its own writer's; journals are never links."""
-    mark = b'"writer":' + json.dumps(writer).encode()
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(fd, "rb") as file:
-            for line in file:
-                if line.endswith(b"\n") and mark in line:
-                    yield line
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read: {error.strerror}.") from error
+    return [os.path.join(folder, name) for name in names]
 
 
 def _attach_scripts(ingest: Ingest, run_dir: str, owner_id: int) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import func, select, text
 
 from hpc_flows.journal.reader import read_run
 from hpc_flows.journal.replay import replay
+from hpc_flows.server import imports
 from hpc_flows.server.backup import backup
 from hpc_flows.server.db import DatabaseError, Sight, open_database, visible
 from hpc_flows.server.db import models as m
@@ -285,6 +286,76 @@ def test_runs_made_before_the_server_are_imported_once(
     assert import_home(database, str(home), 1, wanted=["another"]).left == {}
     delete_run(database, run.id, "a test")
     assert "was deleted here" in import_home(database, str(home), 1).left[run.id]
+
+
+def test_a_second_import_reads_what_has_come_since(database: Database, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    run.task_run(1, "t0", "train")
+    journal = Path(run.folder, "journal", "driver.jsonl")
+    first = import_home(database, str(home), 1)
+    assert (first.read, first.unchanged) == (journal.stat().st_size, 0)
+    again = import_home(database, str(home), 1)
+    assert (again.read, again.unchanged, again.events, again.repeated) == (0, 1, 0, 0)
+    before = journal.stat().st_size
+    run.state(60, "t0", "COMPLETED", "Completed")
+    with journal.open("ab") as file:
+        file.write(b'{"torn')
+    more = import_home(database, str(home), 1)
+    assert more.read == journal.stat().st_size - before - len(b'{"torn')
+    assert (more.runs, more.events, more.repeated, more.unchanged) == ([run.id], 1, 0, 0)
+    assert import_home(database, str(home), 1).unchanged == 1
+    with database.reading() as connection:
+        assert stored(connection, run.id) == replay(read_run(run.folder)).to_dict()
+
+
+def test_a_journal_that_was_replaced_is_read_from_its_beginning(
+    database: Database, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    for at in range(4):
+        run.task_run(1, f"t{at}", "train")
+    journal = Path(run.folder, "journal", "driver.jsonl")
+    whole = journal.read_bytes()
+    events = import_home(database, str(home), 1).events
+    one, two, *rest = whole.splitlines(keepends=True)
+    journal.write_bytes(b"".join([two, one, *rest[::-1], b"no event of anybody\n"]))
+    replaced = import_home(database, str(home), 1)
+    assert (replaced.events, replaced.repeated, replaced.refused) == (0, events, 1)
+    journal.write_bytes(one)  # shorter than what was read
+    assert import_home(database, str(home), 1).repeated == 1
+
+
+def test_a_hole_in_a_young_journal_is_looked_at_again(database: Database, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    run.task_run(1, "t0", "train")
+    journal = Path(run.folder, "journal", "driver.jsonl")
+    *first, last = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(first) + bytes(len(last) - 1) + b"\n")
+    young = import_home(database, str(home), 1)
+    assert (young.events, young.refused) == (len(first), 0)
+    journal.write_bytes(b"".join(first) + last)
+    assert import_home(database, str(home), 1).events == 1
+    journal.write_bytes(b"".join([*first, last]) + b"\0\n")
+    os.utime(journal, (1e9, 1e9))
+    assert import_home(database, str(home), 1).refused == 1
+
+
+def test_many_journals_and_long_ones_are_remembered_portion_by_portion(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "_PORTION", 1000)
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    for at in range(40):
+        run.write(1 + at, "log", f"job-{at % 3}", level="INFO", message="x" * 99)
+    taken = import_home(database, str(home), 1)
+    assert taken.events == len(read_run(run.folder))
+    assert import_home(database, str(home), 1).unchanged == 1
+    with database.reading() as connection:
+        assert stored(connection, run.id) == replay(read_run(run.folder)).to_dict()
 
 
 def test_a_journal_that_is_a_link_is_not_followed(database: Database, tmp_path: Path) -> None:
