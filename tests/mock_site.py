@@ -25,7 +25,7 @@ QUICK: dict[str, str | float] = {
     "slurmd_timeout": 0.3,
     "memory_grain": 0.05,
 }
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 class Answer(NamedTuple):

@@ -37,11 +37,11 @@ def begun(tmp_path: Path) -> Callable[[int], list[str]]:
     """Return a function that waits until so many jobs of `rest` have begun, and names them."""
     folder = tmp_path / "begun"
 
-    def wait(count: int = 1) -> list[str]:
+    def wait(count: int = 1, seconds: float = 150.0) -> list[str]:
         def names() -> list[str]:
             return sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
 
-        return list(wait_for(lambda: names() if len(names()) >= count else None))
+        return list(wait_for(lambda: names() if len(names()) >= count else None, seconds))
 
     wait.folder = str(folder)  # type: ignore[attr-defined]
     return wait

@@ -23,7 +23,7 @@ class Flight:
         self._thread = threading.Thread(target=lambda: self._result.append(work()), daemon=True)
         self._thread.start()
 
-    def land(self, seconds: float = 120.0) -> Any:
+    def land(self, seconds: float = 300.0) -> Any:
         """Return what the flow returned."""
         self._thread.join(seconds)
         assert self._result, f"the flow has not ended within {seconds} s"
@@ -65,7 +65,7 @@ def launch_map(task: Task[..., Any], *args: Any) -> Flight:
     return Flight(work)
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 150.0) -> Any:
     """Return the first true value of a function."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

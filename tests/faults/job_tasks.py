@@ -12,7 +12,8 @@ from typing import Any
 
 from hpc_flows import Resources, task
 
-SMALL = Resources(cpus=1, memory="100M", walltime="5m")
+#: The mock of these tests counts four seconds as a minute: long enough for a slow machine.
+SMALL = Resources(cpus=1, memory="100M", walltime="40m")
 
 
 @task(resources=SMALL)
@@ -22,12 +23,26 @@ def answer(value: Any = 42) -> Any:
 
 @task(resources=SMALL)
 def rest(begun: str, seconds: float, value: Any = "rested") -> Any:
-    """Say that it has begun, in a file for each start, and sleep."""
+    """Say that it has begun, and sleep."""
+    _say_that_it_begins(begun)
+    time.sleep(seconds)
+    return value
+
+
+@task(resources=SMALL)
+def rest_until(begun: str, word: str) -> str:
+    """Say that it has begun, and rest until a file is there."""
+    _say_that_it_begins(begun)
+    while not Path(word).exists():
+        time.sleep(0.1)
+    return "rested"
+
+
+def _say_that_it_begins(begun: str) -> None:
+    """Leave a file for each start."""
     Path(begun).mkdir(exist_ok=True)
     job = os.environ.get("SLURM_ARRAY_TASK_ID", os.environ["SLURM_JOB_ID"])
     Path(begun, f"{job}-{os.environ.get('SLURM_RESTART_COUNT', '0')}").touch()
-    time.sleep(seconds)
-    return value
 
 
 @task(resources=SMALL)

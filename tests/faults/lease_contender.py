@@ -21,7 +21,7 @@ def contend(path: str, log: str, seed: str) -> None:
     """
     chance = random.Random(int(seed))
     for _ in range(25):
-        with Lease.acquire(path, ttl=30, timeout=60) as lease:
+        with Lease.acquire(path, ttl=30, timeout=150) as lease:
             fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(fd, f"{lease.number} in\n".encode())
             time.sleep(chance.random() / 500)

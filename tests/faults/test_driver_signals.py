@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_LONGEST = 120
+_LONGEST = 300
 
 LOCAL = """
-    import sys, time
+    import sys, threading, time
     from hpc_flows import flow, task
+
+    works = threading.Event()
 
     def rest(seconds):
         # In pieces: a signal that comes right before a system call does not end that call.
@@ -33,7 +35,7 @@ LOCAL = """
 
     @task
     def slow():
-        print("begun", flush=True)
+        works.set()
         rest(300)
 
     @task
@@ -46,6 +48,8 @@ LOCAL = """
     @flow(on_crashed=[hook], on_cancellation=[hook])
     def main():
         after.submit(slow.submit())
+        works.wait()
+        print("begun", flush=True)
         rest(300)
 
     main()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_flights import Flight, launch, launch_map, wait_for
-from job_tasks import answer, kill_itself, rest
+from job_tasks import answer, kill_itself, rest, rest_until
 
-from hpc_flows import Resources
+from hpc_flows import Resources, mock_cluster
 from hpc_flows.exceptions import (
     CancelledByScheduler,
     JobLost,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     Begun = Callable[..., list[str]]
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 class Mock:
@@ -45,7 +46,7 @@ class Mock:
     def _do(self, *words: str) -> str:
         argv = [sys.executable, "-m", "hpc_flows.mock_cluster", words[0], "--home", str(self.home)]
         done = subprocess.run(
-            [*argv, *words[1:]], capture_output=True, text=True, check=False, timeout=60
+            [*argv, *words[1:]], capture_output=True, text=True, check=False, timeout=150
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -59,7 +60,7 @@ class Mock:
     def faults(self, *words: str) -> dict[str, Any]:
         """Run `hpc-flows mock faults ...`; return what it shows as JSON."""
         argv = [sys.executable, "-m", "hpc_flows", "mock", "faults", *words]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=150)
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout)) if "--json" in words else {}
 
@@ -69,7 +70,7 @@ class Mock:
     def command(self, *argv: str) -> str:
         path = self.home / "mock" / "mock" / "bin" / argv[0]
         done = subprocess.run(
-            [str(path), *argv[1:]], capture_output=True, text=True, check=True, timeout=60
+            [str(path), *argv[1:]], capture_output=True, text=True, check=True, timeout=150
         )
         return done.stdout.strip()
 
@@ -98,13 +99,19 @@ def mock(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     assert not silent, f"these faults never fired, so the test shows nothing: {silent}"
 
 
+@pytest.fixture
+def word(tmp_path: Path) -> Path:
+    """Return the file at which the jobs of `rest_until` end."""
+    return tmp_path / "word"
+
+
 def events(home: Path, kind: str) -> list[Event]:
     found = [read_run(str(path)) for path in home.glob("runs/*")]
     return [event for run in found for event in run if event.kind == kind]
 
 
-def error_of(flight: Flight, seconds: float = 90.0) -> BaseException:
-    error = flight.land(seconds).result(raise_on_failure=False)
+def error_of(flight: Flight) -> BaseException:
+    error = flight.land().result(raise_on_failure=False)
     assert isinstance(error, BaseException)
     return error
 
@@ -125,7 +132,7 @@ def test_a_submission_that_timed_out_and_happened_all_the_same_is_made_once(
 
 def test_a_controller_that_is_down_at_submission_is_waited_for(mock: Mock) -> None:
     assert launch(answer, 1).land().result() == 1
-    mock.add("controller_down", delay=0.1, **{"for": 3})
+    mock.add("controller_down", delay=0.1, times=2)
     assert launch(answer, 2).land().result() == 2
 
 
@@ -137,9 +144,13 @@ def test_a_banner_of_the_site_does_not_hide_the_id(mock: Mock) -> None:
 # Asking ------------------------------------------------------------------------------------------
 
 
-def test_a_queue_that_refuses_every_other_question_fails_nothing(mock: Mock, begun: Begun) -> None:
+def test_a_queue_that_refuses_every_other_question_fails_nothing(
+    mock: Mock, begun: Begun, word: Path
+) -> None:
     mock.add("refuse", commands=["squeue"], every=2)
-    flight = launch(rest, begun.folder, 4)
+    flight = launch(rest_until, begun.folder, str(word))
+    wait_for(lambda: mock.faults("show", "--json")["fault"][0]["fired"] >= 1)
+    word.touch()
     assert flight.land().result() == "rested"
 
 
@@ -184,12 +195,15 @@ def test_a_job_that_is_killed_for_memory_says_how_much_it_asked_for(
     assert 'Resources(memory="4G")' in str(error)
 
 
-def test_a_node_that_dies_takes_a_job_that_may_run_again(mock: Mock, begun: Begun) -> None:
-    flight = launch(rest, begun.folder, 3)
+def test_a_node_that_dies_takes_a_job_that_may_run_again(
+    mock: Mock, begun: Begun, word: Path
+) -> None:
+    flight = launch(rest_until, begun.folder, str(word))
     begun()
     mock.add("node_dies", node=mock.command("squeue", "-h", "-o", "%N"), at=0, back_after=4)
-    assert flight.land(120).result() == "rested"
     assert len(begun(2)) == 2
+    word.touch()
+    assert flight.land().result() == "rested"
 
 
 def test_a_node_that_dies_takes_a_job_that_may_not(
@@ -215,12 +229,15 @@ def test_a_preempted_job_that_may_not_run_again_says_so(
     assert isinstance(error_of(flight), Preempted)
 
 
-def test_a_preempted_job_that_is_queued_again_completes(mock: Mock, begun: Begun) -> None:
-    flight = launch(rest, begun.folder, 5)
+def test_a_preempted_job_that_is_queued_again_completes(
+    mock: Mock, begun: Begun, word: Path
+) -> None:
+    flight = launch(rest_until, begun.folder, str(word))
     begun()
     mock.add("preempt", at=0)
-    assert flight.land(120).result() == "rested"
     assert len(begun(2)) == 2
+    word.touch()
+    assert flight.land().result() == "rested"
 
 
 def test_a_job_that_vanishes_is_lost(mock: Mock, begun: Begun) -> None:
@@ -263,13 +280,16 @@ def test_a_time_limit_is_told_from_a_kill(mock: Mock, begun: Begun) -> None:
     assert isinstance(error, WalltimeExceeded)
 
 
-def test_an_id_that_is_handed_out_again_is_not_taken_for_our_job(mock: Mock, begun: Begun) -> None:
+def test_an_id_that_is_handed_out_again_is_not_taken_for_our_job(
+    mock: Mock, begun: Begun, word: Path
+) -> None:
     """The controller forgets everything and counts from the beginning: our ids are strangers'."""
-    flight = launch(rest, begun.folder, 5)
+    flight = launch(rest_until, begun.folder, str(word))
     begun()
     mock.add("id_reset", to=1, at=0)
     mock.add("foreign_job", at=0)
     assert wait_for(lambda: "mallory" in mock.command("squeue", "-h", "-t", "all", "-o", "%u"))
+    word.touch()
     assert flight.land().result() == "rested"
 
 
@@ -279,14 +299,25 @@ def test_an_output_file_that_appears_late_is_no_failure(mock: Mock) -> None:
 
 
 def test_a_controller_that_is_killed_and_comes_back_loses_no_result(
+    mock: Mock, begun: Begun, word: Path
+) -> None:
+    flight = launch_map(rest_until, [begun.folder] * 2, [str(word)] * 2)
+    begun(2)
+    os.kill(mock_cluster.status(mock.home)["pid"], signal.SIGKILL)
+    wait_for(lambda: mock_cluster.status(mock.home) is None)
+    mock.start()
+    word.touch()
+    assert [state.result() for state in flight.land()] == ["rested"] * 2
+
+
+def test_the_jobs_of_a_controller_that_is_stopped_end_with_it_and_so_does_the_flow(
     mock: Mock, begun: Begun
 ) -> None:
-    flight = launch_map(rest, [begun.folder] * 2, [4.0] * 2)
+    flight = launch_map(rest, [begun.folder] * 2, [600.0] * 2)
     begun(2)
     mock.stop()
-    time.sleep(1)
     mock.start()
-    assert all(state.is_final() for state in flight.land(120))
+    assert {state.type.name for state in flight.land()} == {"CRASHED"}
 
 
 def _with(mock: Mock, folder: Path, line: str) -> str:

@@ -42,7 +42,7 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
 
 def _ended(process: subprocess.Popen[str]) -> int:
     with process:
-        return process.wait(120)
+        return process.wait(170)
 
 
 def test_of_many_contenders_that_are_killed_now_and_then_one_at_a_time_wins(
@@ -109,9 +109,10 @@ def _adoption_was_seen(path: str) -> bool:
     return False
 
 
-@pytest.fixture
-def holding(path: str) -> Iterator[subprocess.Popen[str]]:
-    process = _start("hold", path, "0.6")
+@pytest.fixture(params=["0.6"])
+def holding(path: str, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """Give a process that holds a lease of so many seconds."""
+    process = _start("hold", path, request.param)
     assert process.stdout is not None
     assert process.stdout.readline() == "held 1\n"
     yield process
@@ -134,6 +135,7 @@ def test_a_process_that_was_stopped_past_its_lease_notices_that_it_lost_it(
         assert lease.is_held()
 
 
+@pytest.mark.parametrize("holding", ["600"], indirect=True)
 def test_a_process_that_was_stopped_for_less_keeps_it(
     path: str, holding: subprocess.Popen[str]
 ) -> None:
@@ -255,14 +257,18 @@ def test_a_file_server_that_does_not_answer_is_borne_for_the_time_of_the_lease(
         raise OSError(errno.EIO, "Input/output error")
 
     lost: list[Lease] = []
-    lease = Lease.acquire(path, ttl=0.4, on_lost=lost.append)
+    long = Lease.acquire(f"{path}-long", ttl=600)
+    short = Lease.acquire(path, ttl=0.4, on_lost=lost.append)
     monkeypatch.setattr(leases, "_touch", fail)
-    assert lease.renew()
-    deadline = time.monotonic() + 30
+    assert long.renew()
+    assert long.is_held()
+    deadline = time.monotonic() + 120
     while not lost:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert not lease.is_held()
+    assert lost == [short]
+    assert not short.is_held()
+    long.release()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

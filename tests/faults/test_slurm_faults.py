@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_flights import launch, launch_map, wait_for
-from job_tasks import answer, crash, kill_itself, leave, rest
+from job_tasks import answer, crash, kill_itself, leave, rest, rest_until
 
 from hpc_flows import Resources
 from hpc_flows.exceptions import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Begun = Callable[..., list[str]]
     Quick = Callable[..., str]
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 def command(*argv: str) -> str:
@@ -74,14 +74,16 @@ def test_a_job_that_somebody_cancels_is_cancelled_by_the_scheduler(
 
 
 def test_one_cancelled_element_of_an_array_leaves_the_others_alone(
-    quick_slurm: Quick, begun: Begun, home: Path
+    quick_slurm: Quick, begun: Begun, home: Path, tmp_path: Path
 ) -> None:
     quick_slurm()
-    flight = launch_map(rest, [begun.folder] * 3, [20.0] * 3)
+    word = tmp_path / "word"
+    flight = launch_map(rest_until, [begun.folder] * 3, [str(word)] * 3)
     begun(3)
     token = next(home.glob("runs/*/jobs/*")).name
     array = command("squeue", "-h", "-n", token, "-o", "%F").split()[0]
     command("scancel", f"{array}_1")
+    word.touch()
     states = flight.land()
     assert [state.name for state in states] == ["Completed", "CancelledByScheduler", "Completed"]
 
@@ -91,7 +93,7 @@ def test_a_job_that_reaches_its_time_limit_says_what_to_ask_for(
 ) -> None:
     quick_slurm()
     short = rest.with_options(resources=Resources(walltime="1m"))
-    error = error_of(launch(short, begun.folder, 600).land(200))
+    error = error_of(launch(short, begun.folder, 600).land())
     assert isinstance(error, WalltimeExceeded)
     assert "00:01:00" in str(error)
     assert 'Resources(walltime="00:02:00")' in str(error)
@@ -129,22 +131,24 @@ def test_a_node_that_dies_fails_the_run_where_nothing_is_requeued(
     begun()
     node = command("squeue", "-h", "-j", our_job(home), "-o", "%N")
     slurm_site.kill(node)
-    error = error_of(flight.land(150))
+    error = error_of(flight.land())
     assert isinstance(error, NodeFailed)
     assert node in str(error)
 
 
 def test_a_job_that_is_requeued_runs_again_and_completes(
-    quick_slurm: Quick, begun: Begun, home: Path
+    quick_slurm: Quick, begun: Begun, home: Path, tmp_path: Path
 ) -> None:
     quick_slurm(requeue=True)
-    flight = launch(rest, begun.folder, 5)
+    word = tmp_path / "word"
+    flight = launch(rest_until, begun.folder, str(word))
     begun()
     job = our_job(home)
     command("scontrol", "requeue", job)
-    state = flight.land(300)
-    assert state.result() == "rested"
-    assert begun(2) == [f"{job}-0", f"{job}-1"]
+    # Slurm lets a job that was requeued wait for two minutes.
+    assert begun(2, 400) == [f"{job}-0", f"{job}-1"]
+    word.touch()
+    assert flight.land().result() == "rested"
 
 
 def test_nothing_fails_while_the_controller_is_down(
@@ -156,7 +160,7 @@ def test_nothing_fails_while_the_controller_is_down(
     slurm_site.stop("slurmctld")
     time.sleep(60)
     slurm_site.start("slurmctld")
-    assert [state.name for state in flight.land(120)] == ["Completed", "Completed"]
+    assert [state.name for state in flight.land()] == ["Completed", "Completed"]
 
 
 def test_a_submission_that_met_a_hung_controller_is_made_once(
@@ -168,7 +172,7 @@ def test_a_submission_that_met_a_hung_controller_is_made_once(
     flight = launch(rest, begun.folder, 1)
     time.sleep(14)
     slurm_site.resume("slurmctld")
-    assert flight.land(120).result() == "rested"
+    assert flight.land().result() == "rested"
     assert len(begun()) == 1
     newest = max(home.glob("runs/*"), key=lambda path: path.stat().st_mtime)
     assert len(list(newest.glob("jobs/*"))) == 1
@@ -182,7 +186,7 @@ def test_without_accounting_a_killed_job_still_has_its_cause(
     flight = launch(rest, begun.folder, 120)
     begun()
     command("scancel", our_job(home))
-    error = error_of(flight.land(90))
+    error = error_of(flight.land())
     assert isinstance(error, CancelledByScheduler)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Quick = Callable[..., str]
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 #: Who kills for memory: the node's daemon everywhere, and the kernel where cgroups are of version
 #: 1, since Slurm 22.05 wants systemd for those of version 2.
@@ -128,7 +128,7 @@ def test_an_id_that_a_stranger_got_is_not_taken_for_our_job(
     use_up_ids_until(ours)
     assert command(shutil.which("squeue", path="/usr/bin") or "squeue", "-h", "-j", ours)
     deaf.unlink()
-    error = error_of(flight.land(200))
+    error = error_of(flight.land())
     assert isinstance(error, JobLost)
     assert error.details["job"] == ours
     assert "SIGKILL" in str(error)

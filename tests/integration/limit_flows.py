@@ -15,12 +15,24 @@ if TYPE_CHECKING:
 SMALL = Resources(cpus=1, memory="50M", walltime="5m")
 
 
-def _at_work(folder: str, name: str) -> None:
-    """Note that somebody begins, and ends, in one file that is only added to."""
-    with open(os.path.join(folder, "log"), "ab", buffering=0) as log:
+def _at_work(folder: str, name: str, together: int = 1) -> None:
+    """Note that somebody begins, and ends, in one file that is only added to.
+
+    Stays until so many have been at work at the same time, now or before.
+    """
+    path = os.path.join(folder, "log")
+    deadline = time.monotonic() + 150
+    with open(path, "ab", buffering=0) as log:
         log.write(f"+ {name}\n".encode())
         time.sleep(0.2)
+        while most_at_once(_lines(path)) < together and time.monotonic() < deadline:
+            time.sleep(0.02)
         log.write(f"- {name}\n".encode())
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as log:
+        return log.read().splitlines()
 
 
 def most_at_once(lines: Iterable[str]) -> int:
@@ -33,8 +45,8 @@ def most_at_once(lines: Iterable[str]) -> int:
 
 
 @task(resources=SMALL, tags={"solver"})
-def tagged(number: int, folder: str) -> int:
-    _at_work(folder, str(number))
+def tagged(number: int, folder: str, together: int = 1) -> int:
+    _at_work(folder, str(number), together)
     return number
 
 

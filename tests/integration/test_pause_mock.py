@@ -29,14 +29,21 @@ def mock(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     subprocess.run(stop, capture_output=True, timeout=60, check=False)
 
 
-def _sleep(seconds: float) -> float:
+SMALL = Resources(cpus=1, memory="100MB", walltime="10m")
+
+
+@task(resources=SMALL)
+def rest_until(word: str) -> None:
+    import os
     import time
 
-    time.sleep(seconds)
-    return seconds
+    while not os.path.exists(word):
+        time.sleep(0.1)
 
 
-sleep = task(_sleep, name="sleep", resources=Resources(cpus=1, memory="100MB", walltime="5m"))
+@task(resources=SMALL)
+def double(number: int) -> int:
+    return 2 * number
 
 
 def _folder(home: Path) -> str:
@@ -48,7 +55,7 @@ def _view(home: Path) -> RunView:
     return replay(read_run(_folder(home)))
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 150.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -76,20 +83,22 @@ def _is_running(home: Path) -> bool:
 
 @pytest.mark.parametrize("way", ["map", "call"])
 def test_a_job_that_runs_ends_and_no_other_is_submitted_until_the_run_goes_on(
-    home: Path, way: str
+    home: Path, tmp_path: Path, way: str
 ) -> None:
+    word = tmp_path / "word"
+
     @flow
-    def main() -> float:
-        first = sleep.submit(3.0)
-        first.wait()
+    def main() -> int:
+        rest_until.submit(str(word)).wait()
         if way == "call":
-            return sleep(0.1)
-        return sum(sleep.map([0.1, 0.2]).result())
+            return double(1)
+        return sum(double.map([1, 2]).result())
 
     thread, ended = _started(main)
     _until(lambda: _is_running(home))
     ask(_folder(home), "pause", "maintenance")
     _until(lambda: summarise(_folder(home)).state_type == "PAUSED")
+    word.touch()
     _until(lambda: any(run.is_final for run in _view(home).task_runs.values()))
     time.sleep(2.0)
     view = _view(home)
@@ -97,24 +106,28 @@ def test_a_job_that_runs_ends_and_no_other_is_submitted_until_the_run_goes_on(
     assert len(submitted) == 1
     assert summarise(_folder(home)).state_type == "PAUSED"
     ask(_folder(home), "resume", "it is over")
-    thread.join(60)
-    assert ended == [pytest.approx(0.1 if way == "call" else 0.3)]
+    thread.join(150)
+    assert ended == [2 if way == "call" else 6]
     assert len([job for job in _view(home).jobs.values() if job.job is not None]) == 2
 
 
-def test_a_paused_run_with_held_submissions_can_be_cancelled(home: Path) -> None:
+def test_a_paused_run_with_held_submissions_can_be_cancelled(home: Path, tmp_path: Path) -> None:
+    word = tmp_path / "word"
+
     @flow
     def main() -> None:
-        sleep.submit(6.0).wait()  # long enough for the pause to be seen, also by a busy machine
-        sleep.map([0.1, 0.2]).wait()
+        rest_until.submit(str(word)).wait()
+        double.map([1, 2]).wait()
 
     thread, ended = _started(main)
     _until(lambda: _is_running(home))
     ask(_folder(home), "pause", "maintenance")
+    _until(lambda: summarise(_folder(home)).state_type == "PAUSED")
+    word.touch()
     _until(lambda: len(_view(home).task_runs) == 3)
     time.sleep(1.0)
     ask(_folder(home), "cancel", "enough")
-    thread.join(60)
+    thread.join(150)
     assert not thread.is_alive()
     view = _view(home)
     assert isinstance(ended[0], KeyboardInterrupt)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpc_flows.exceptions import ResourceError
@@ -51,6 +51,8 @@ fields = st.fixed_dictionaries(
     },
 )
 requests = fields.map(lambda chosen: Resources(**chosen))
+#: What a slow machine needs time for is no finding.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize(
@@ -248,13 +250,13 @@ def test_merging_takes_fields_as_a_whole_and_variables_one_by_one() -> None:
     assert flow.merged(None) is flow
 
 
-@settings(deadline=None)
+@unhurried
 @given(requests, requests, requests)
 def test_merging_is_associative(a: Resources, b: Resources, c: Resources) -> None:
     assert a.merged(b).merged(c) == a.merged(b.merged(c))
 
 
-@settings(deadline=None)
+@unhurried
 @given(requests, requests)
 def test_the_fields_of_the_later_request_win(a: Resources, b: Resources) -> None:
     both = a.merged(b).to_dict()
@@ -265,13 +267,13 @@ def test_the_fields_of_the_later_request_win(a: Resources, b: Resources) -> None
             assert both[name] == value
 
 
-@settings(deadline=None)
+@unhurried
 @given(requests)
 def test_an_empty_request_changes_nothing_when_merged(asked: Resources) -> None:
     assert asked.merged(Resources()) == asked == Resources().merged(asked)
 
 
-@settings(deadline=None)
+@unhurried
 @given(requests)
 def test_a_request_survives_json_and_pickle(asked: Resources) -> None:
     assert Resources.from_dict(json.loads(json.dumps(asked.to_dict()))) == asked
@@ -281,19 +283,19 @@ def test_a_request_survives_json_and_pickle(asked: Resources) -> None:
     assert asked.is_empty() == (asked == Resources())
 
 
-@settings(deadline=None)
+@unhurried
 @given(st.integers(1, 2**50))
 def test_formatted_memory_reads_back_as_the_same(mebibytes: int) -> None:
     assert parse_memory(format_memory(mebibytes * MIB)) == mebibytes * MIB
 
 
-@settings(deadline=None)
+@unhurried
 @given(st.integers(1, 10**9))
 def test_formatted_walltime_reads_back_as_the_same(seconds: int) -> None:
     assert parse_walltime(format_walltime(seconds)) == seconds
 
 
-@settings(deadline=None)
+@unhurried
 @given(st.one_of(st.text(max_size=12), st.text("0123456789.:- GMKhmsd", max_size=12)))
 def test_any_text_is_read_or_refused_but_never_breaks(text: str) -> None:
     for parse in (parse_memory, parse_walltime, parse_gpus):
