@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpc_flows._version import __version__
+    from hpc_flows.client.orchestration import get_client
     from hpc_flows.context import tags
     from hpc_flows.flow_runs import (
         apause_flow_run,
@@ -42,6 +43,7 @@ __all__ = [
     "aresume_flow_run",
     "asuspend_flow_run",
     "flow",
+    "get_client",
     "get_run_logger",
     "pause_flow_run",
     "resume_flow_run",
@@ -65,6 +67,7 @@ _HOMES = {
     "aresume_flow_run": "flow_runs",
     "asuspend_flow_run": "flow_runs",
     "flow": "flows",
+    "get_client": "client.orchestration",
     "get_run_logger": "logging",
     "pause_flow_run": "flow_runs",
     "resume_flow_run": "flow_runs",

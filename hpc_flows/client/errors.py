@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpc_flows.exceptions import ServerError
 
 #: HTTP's words for what the client treats in a way of its own.
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_LARGE = 401, 403, 404, 410, 413
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, GONE, TOO_LARGE = 401, 403, 404, 409, 410, 413
 BUSY = frozenset({429, 503})
 
 

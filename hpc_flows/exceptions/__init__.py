@@ -19,6 +19,7 @@
     ├── JournalError                  the journal of a run cannot be written or read
     │   └── JournalTaken              another process writes under that name already
     ├── UnknownRun                    no run of that id or name
+    │   └── ObjectNotFound            the server has none, or it is not to be seen
     ├── MissingContextError (RuntimeError)  called outside of flows and tasks
     ├── MissingFlowError (RuntimeError)  a file or module holds no such flow
     ├── UnspecifiedFlowError          it holds several

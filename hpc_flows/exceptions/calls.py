@@ -19,6 +19,7 @@ __all__ = [
     "MappingMissingIterable",
     "MissingContextError",
     "MissingFlowError",
+    "ObjectNotFound",
     "ParameterTypeError",
     "ScriptError",
     "SignatureMismatchError",
@@ -84,6 +85,10 @@ class ScriptError(HpcFlowsError):
 
 class UnknownRun(HpcFlowsError):
     """No run has that id or name."""
+
+
+class ObjectNotFound(UnknownRun):
+    """The server that a client asks has no such run, or it is not to be seen."""
 
 
 class MissingContextError(HpcFlowsError, RuntimeError):
