@@ -11,7 +11,7 @@ from _thread import allocate_lock
 from contextvars import ContextVar
 
 from hpc_flows.exceptions import ParameterError
-from hpc_flows.journal.event import shortened
+from hpc_flows.journal.event import run_text, state_text
 from hpc_flows.states import Pending
 
 TYPE_CHECKING = False
@@ -101,6 +101,7 @@ class RootRun:
 
     __slots__ = (
         "__weakref__",
+        "_alike",
         "cancel_reason",
         "flows",
         "halt",
@@ -143,19 +144,28 @@ class RootRun:
         self.pauses: dict[str, Any] = {}
         self.flows: dict[str, RunContext] | None = None
         self.is_closed = False
+        self._alike: dict[tuple[object, ...], str] = {}
         self.halt = allocate_lock()
         self.halt.acquire()
 
     def record(
-        self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State
-    ) -> None:
+        self,
+        subject: Literal["task", "flow"],
+        run: FlowRun | TaskRun,
+        state: State,
+        log: str | None = None,
+    ) -> bool:
         """Make `state` the newest state of `run` and journal it.
 
+        `log` is a log record that goes with it, as JSON; False is returned if it was dropped.
         A job overrides this, to add what it knows of its node and to keep the result.
         """
         run.state = state
         state.belongs_to(subject, run.id, getattr(run, "flow_run_id", None))
-        self.journal.write("state", _state_facts(subject, run, state))
+        event = ("state", state_text(subject, run, state))
+        if log is None:
+            return not self.journal.write_texts(event)
+        return not self.journal.write_texts(event, ("log", log))
 
     def record_flow(self, run: FlowRun, entrypoint: str) -> None:
         """Journal a new flow run."""
@@ -174,19 +184,27 @@ class RootRun:
         )
 
     def record_task(self, run: TaskRun) -> None:
-        """Journal a new task run that starts at once."""
-        self.journal.write("task-run", _run_facts(run))
+        """Journal a new task run that has no state yet."""
+        self.journal.write_texts(("task-run", run_text(run, self._alike)))
+
+    def record_begun(self, run: TaskRun, state: State) -> None:
+        """Journal a new task run that starts at once, and the state that it starts in."""
+        self.journal.write_texts(*self._beginning(run, state))
 
     def record_pending(self, runs: Sequence[TaskRun]) -> None:
         """Journal new task runs that wait to be started; a thousand in not many writes."""
-        events: list[tuple[str, dict[str, Any]]] = []
-        for run in runs:
-            state = run.state = Pending()
-            state.belongs_to("task", run.id, run.flow_run_id)
-            events.append(("task-run", _run_facts(run)))
-            events.append(("state", _state_facts("task", run, state)))
+        if len(runs) == 1:
+            self.journal.write_texts(*self._beginning(runs[0], Pending()))
+            return
+        events = [event for run in runs for event in self._beginning(run, Pending())]
         for start in range(0, len(events), _TOGETHER):
-            self.journal.write_together(*events[start : start + _TOGETHER])
+            self.journal.write_texts(*events[start : start + _TOGETHER])
+
+    def _beginning(self, run: TaskRun, state: State) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return the first two events of a new task run, and make its state that one."""
+        run.state = state
+        state.belongs_to("task", run.id, run.flow_run_id)
+        return ("task-run", run_text(run, self._alike)), ("state", state_text("task", run, state))
 
     def close(self) -> None:
         """Close the runners of clusters and bring the journal to the disk."""
@@ -197,36 +215,6 @@ class RootRun:
         self.runners.clear()
         self.is_closed = True
         self.journal.close()
-
-
-def _state_facts(subject: str, run: FlowRun | TaskRun, state: State) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "subject": subject,
-        "id": run.id,
-        "type": state.type.value,
-        "name": state.name,
-        "attempt": run.run_count,
-    }
-    if state.message:
-        data["message"] = shortened(str(state.message))
-    if state.details:
-        data["details"] = state.details
-    return data
-
-
-def _run_facts(run: TaskRun) -> dict[str, Any]:
-    resources = run.resources
-    return {
-        "id": run.id,
-        "name": run.name,
-        "task": run.task_name,
-        "key": run.task_key,
-        "flow_run": run.flow_run_id,
-        "upstream": run.upstream,
-        "resources": None if resources is None else resources.to_dict(),
-        "tags": run.tags,
-        "map_index": run.map_index,
-    }
 
 
 class Submitted:

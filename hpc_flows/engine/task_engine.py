@@ -26,6 +26,7 @@ from hpc_flows.logging import (
     ERROR,
     INFO,
     catch_prints,
+    end_log,
     run_log,
     trace_of,
     without_our_frames,
@@ -63,6 +64,8 @@ def run_task(
     kwargs: dict[str, Any],
     context: RunContext,
     elsewhere: Callable[[RunContext], Op | Steps] | None = None,
+    *,
+    is_new: bool = False,
 ) -> Steps:
     """Run a task whose arguments are values, with its retries; return its final state.
 
@@ -74,19 +77,28 @@ def run_task(
         context: what surrounds the run; its `root` journals the states.
         elsewhere: returns the operation that calls the function of a context's task, for runners
             that do it in another process, or the steps that do; it keeps the time limit.
+        is_new: whether the journal does not know of the run yet. It hears of it before anything
+            else happens to it, in one write with the state that it starts in if it starts at once.
 
     Raises:
         BaseException: what is no failure of the task, such as KeyboardInterrupt, after the run
             was recorded as Cancelled or Crashed.
     """
-    if context.root.pauses and (held := _held(task, run, args, kwargs, context, elsewhere)):
+    root = context.root
+    if is_new and root.pauses:
+        root.record_task(run)
+        is_new = False
+    if root.pauses and (held := _held(task, run, args, kwargs, context, elsewhere)):
         return held
     inner = context.for_task(task, run, (args, kwargs))
     if inner.log_prints:
         catch_prints()
     # A job's own run has nobody above it to wait for what it submits; the runs in it have it.
-    is_job = inner.root.in_job and context.task_run is None and context.flow is None
+    is_job = root.in_job and context.task_run is None and context.flow is None
     looks = task.recall or inner.transaction is not None or inner.keeping
+    if is_new and (looks or run.tags):
+        root.record_task(run)
+        is_new = False
     # Values that are handed over one by one are no result that could be kept.
     if looks and not getattr(elsewhere, "is_lazy", False):
         from hpc_flows.engine.recall import recalled  # noqa: PLC0415 - few tasks need it
@@ -96,7 +108,7 @@ def run_task(
         return kept
     if run.tags:
         return _in_turn(task, run, inner, elsewhere, is_job=is_job)
-    return _attempts(task, run, inner, elsewhere, is_job=is_job)
+    return _attempts(task, run, inner, elsewhere, is_job=is_job, is_new=is_new)
 
 
 def _held(
@@ -142,12 +154,16 @@ def _attempts(
     elsewhere: Callable[[RunContext], Op | Steps] | None,
     *,
     is_job: bool,
+    is_new: bool = False,
 ) -> Steps:
     """Call the task's function until it completes or its retries are exhausted."""
     root: Any = context.root
     retry = 0
     while True:
         if root.pauses:
+            if is_new:
+                root.record_task(run)
+                is_new = False
             from hpc_flows.engine.pausing import Hold  # noqa: PLC0415 - few runs are paused
 
             yield Hold(root, context.flow_run, run)
@@ -155,7 +171,11 @@ def _attempts(
             return run.state  # it was cancelled before it could begin
         run.run_count += 1
         begun = Retrying() if retry else Running()
-        root.record("task", run, begun)
+        if is_new:
+            root.record_begun(run, begun)
+            is_new = False
+        else:
+            root.record("task", run, begun)
         state = yield from _attempt(task, run, context, begun, elsewhere, everything=is_job)
         if run.state is not begun:
             return run.state  # it was cancelled meanwhile, and that has been told
@@ -168,7 +188,6 @@ def _attempts(
         from hpc_flows.engine.recall import kept  # noqa: PLC0415 - few tasks need it
 
         state = yield from kept(context, state)
-    root.record("task", run, state)
     yield from _conclude(task, run, context, state)
     return state
 
@@ -308,14 +327,15 @@ def _wants_retry(condition: Any, run: TaskRun, context: RunContext, state: State
 
 
 def _conclude(task: Any, run: TaskRun, context: RunContext, state: State) -> Steps:
-    """Call the hooks of a final state, and log it."""
-    if state.type is _COMPLETED:
-        hooks = task.on_completion_hooks
-    else:
-        hooks = task.on_failure_hooks if state.is_failed() else ()
-    if hooks:
-        yield from run_hooks(hooks, task, run, state, context)
-    level = INFO if state.type is _COMPLETED else ERROR
+    """Record a final state, call its hooks, and log it."""
+    level, hooks = INFO, task.on_completion_hooks
+    if state.type is not _COMPLETED:
+        level, hooks = ERROR, task.on_failure_hooks if state.is_failed() else ()
+    if not hooks:
+        end_log(context, level, state)
+        return
+    context.root.record("task", run, state)
+    yield from run_hooks(hooks, task, run, state, context)
     run_log(context, level, f"Finished in state {state!r}")
 
 

@@ -111,6 +111,11 @@ class JobRun(RootRun):
         super().record_task(run)
         self._tell_of_sharing((run,))
 
+    def record_begun(self, run: TaskRun, state: State) -> None:
+        """Journal a run inside of the job's own, and the state that it starts in."""
+        super().record_begun(run, state)
+        self._tell_of_sharing((run,))
+
     def record_pending(self, runs: Sequence[TaskRun]) -> None:
         """Journal runs inside of the job's own that wait to be started."""
         super().record_pending(runs)
@@ -130,16 +135,19 @@ class JobRun(RootRun):
         run_log(context, INFO, text)
 
     def record(
-        self, subject: Literal["task", "flow"], run: FlowRun | TaskRun, state: State
-    ) -> None:
+        self,
+        subject: Literal["task", "flow"],
+        run: FlowRun | TaskRun,
+        state: State,
+        log: str | None = None,
+    ) -> bool:
         """Journal a state; a final one with its result or error, and durably.
 
         Raises:
             ResultError: the value cannot be kept.
         """
         if subject == "flow" or run.id != self.job_task_run:
-            super().record(subject, run, state)
-            return
+            return super().record(subject, run, state, log)
         data: dict[str, Any] = {
             "subject": subject,
             "id": run.id,
@@ -156,6 +164,7 @@ class JobRun(RootRun):
         run.state = state
         data["details"] = {**state.details, **facts(self.job, final=final)}
         self.journal.write("state", data, durable=final)
+        return log is None or not self.journal.write_texts(("log", log))
 
     @property
     def job_task_run(self) -> str:

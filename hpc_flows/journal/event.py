@@ -6,6 +6,8 @@ digits, and a newline (docs/reference/journal.md).
 
 from __future__ import annotations
 
+from itertools import count
+from time import monotonic_ns, time_ns
 from zlib import crc32
 
 TYPE_CHECKING = False
@@ -13,13 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from hpc_flows.runs import FlowRun, TaskRun
+    from hpc_flows.states import State, StateType
+
 try:
     # What `json` is made of: 5 ms cheaper to import than the package itself.
     from _json import encode_basestring_ascii, make_encoder
 except ImportError:  # pragma: no cover - Pythons without the C accelerator
     _accelerated = False
+
+    def quote(text: str) -> str:
+        """Return `text` as a JSON string in ASCII, with its quotation marks."""
+        return "".join(_chunks(text, 0))
 else:
     _accelerated = True
+    #: Returns a text as a JSON string in ASCII, with its quotation marks.
+    quote: Callable[[str], str] = encode_basestring_ascii  # type: ignore[no-redef]
 
 #: Version of the line format. Readers refuse lines of a greater one.
 VERSION = 1
@@ -32,6 +43,9 @@ MAX_LINE = 16 * 1024 * 1024
 
 #: Characters of a message that are kept; the rest is cut, with a mark.
 LONGEST_MESSAGE = 65536
+
+#: Tasks of which it is remembered what their runs have in common.
+_MOST_ALIKE = 1000
 
 #: How deep and how long a value may be that JSON cannot take and that is put in words instead.
 _DEPTH = 12
@@ -93,11 +107,6 @@ class Event:
         return f"<Event {self.id} {self.kind} {self.data!r}>"
 
 
-def quote(text: str) -> str:
-    """Return `text` as a JSON string in ASCII, with its quotation marks."""
-    return "".join(_chunks(text, 0))
-
-
 def shortened(message: str) -> str:
     """Return a message, or its beginning and how long it was, if it is too long to keep."""
     if len(message) <= LONGEST_MESSAGE:
@@ -120,7 +129,97 @@ def header(run: str, writer: str) -> str:
     return f'{{"v":{VERSION},"run":{quote(run)},"writer":{quote(writer)},"seq":'
 
 
-def encode(data: dict[str, Any]) -> str:
+class Lines:
+    """Makes the lines of one writer: numbered, timed and sealed."""
+
+    __slots__ = ("_head", "_kinds", "_numbers", "_wall")
+
+    def __init__(self, run: str, writer: str) -> None:
+        self._head = header(run, writer)
+        self._kinds: dict[str, str] = {}
+        self._numbers = count(1)
+        self._wall = 0
+
+    def make(self, kind: str, text: str) -> tuple[int, bytes]:
+        """Return number and line of an event that happens now; `text` is its data as JSON."""
+        seq = next(self._numbers)
+        wall = time_ns()
+        if wall < self._wall:  # noqa: PLR1730 - the clock was set back; max() takes 4 times longer
+            wall = self._wall
+        self._wall = wall
+        # Digits of whole numbers: to make text of a float takes three times longer. The second
+        # clock may be younger than a second.
+        when, tick = str(wall), str(monotonic_ns()).zfill(10)
+        body = (
+            f'{self._head}{seq},"wall":{when[:-9]}.{when[-9:-3]},'
+            f'"mono":{tick[:-9]}.{tick[-9:-3]}{self._kinds.get(kind) or self._quoted(kind)}{text}}}'
+        )
+        return seq, seal(body.encode("ascii"))
+
+    def _quoted(self, kind: str) -> str:
+        self._kinds[kind] = text = f',"kind":{quote(kind)},"data":'
+        return text
+
+
+def state_text(subject: str, run: FlowRun | TaskRun, state: State) -> str:
+    """Return the data of a state of a run as JSON; `subject` is "task" or "flow".
+
+    Every task has several states. Their data are put together by hand, because the encoder would
+    cost more than all else of a short task.
+    """
+    kind, name = state.type, state.name
+    text = (
+        f'{{"subject":"{subject}","id":{quote(run.id)},'
+        f'"type":{_type_texts.get(kind) or _type_text(kind)},'
+        f'"name":{quote(name) if type(name) is str else encode(name)},"attempt":{run.run_count}'
+    )
+    if state.message:
+        text = f'{text},"message":{quote(shortened(str(state.message)))}'
+    if state.details:
+        text = f'{text},"details":{encode(state.details)}'
+    return text + "}"
+
+
+_type_texts: dict[str, str] = {}
+
+
+def _type_text(kind: StateType) -> str:
+    _type_texts[kind] = text = quote(kind.value)
+    return text
+
+
+def run_text(run: TaskRun, alike: dict[tuple[object, ...], str]) -> str:
+    """Return the data of a new task run as JSON; `alike` keeps what runs of a task have in common.
+
+    That is encoded once: all but the id, the name, and what the run waits for.
+    """
+    kind = (run.task_key, run.task_name, run.flow_run_id, run.tags, run.resources)
+    shared = alike.get(kind)
+    if shared is None:
+        if len(alike) >= _MOST_ALIKE:
+            alike.clear()
+        shared = alike[kind] = _shared_text(run)
+    return (
+        f'{{"id":{quote(run.id)},"name":{quote(run.name)},'
+        f'"upstream":{encode(run.upstream) if run.upstream else "[]"},'
+        f'"map_index":{"null" if run.map_index is None else run.map_index},{shared}'
+    )
+
+
+def _shared_text(run: TaskRun) -> str:
+    """Return the data that all runs of one task in one flow run share, as the end of an object."""
+    resources = run.resources
+    data = {
+        "task": run.task_name,
+        "key": run.task_key,
+        "flow_run": run.flow_run_id,
+        "resources": None if resources is None else resources.to_dict(),
+        "tags": run.tags,
+    }
+    return encode(data)[1:]
+
+
+def encode(data: Any) -> str:
     """Return `data` as compact JSON in ASCII.
 
     Whatever JSON has no word for is put in words: a path or another object as its text, a set

@@ -11,26 +11,17 @@ import os
 from _thread import RLock, allocate_lock, start_new_thread
 from _weakref import ref
 from errno import EINVAL, ENOSPC, ENOSYS, ENOTSUP, ESTALE
-from itertools import count
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 
 from hpc_flows.exceptions import JournalError, JournalTaken
-from hpc_flows.journal.event import (
-    LONGEST_MESSAGE,
-    MAX_LINE,
-    encode,
-    header,
-    quote,
-    seal,
-    shortened,
-)
+from hpc_flows.journal.event import LONGEST_MESSAGE, MAX_LINE, Lines, encode, shortened
 from hpc_flows.journal.folder import check_name, create_run, read_key
 from hpc_flows.journal.reserve import NO_ROOM, release, restore
 from hpc_flows.journal.trouble import log_record, loss, shut_message, too_long, trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Any, Self
 
@@ -93,14 +84,11 @@ class JournalWriter:
         #: How many log records were dropped because the disk was full.
         self.dropped = 0
         self.disowned = False  # true in a forked child, which must not write under this name
-        self._head = header(run_id, writer)
-        self._kinds: dict[str, str] = {}
-        self._seqs = count(1)
-        self._wall = 0.0
+        self._lines = Lines(run_id, writer)
         self._patience = patience
         self._background = background and fsync
         self._fsync = fsync
-        self._callbacks: tuple[Callable[[str, dict[str, Any]], object], ...] = ()
+        self._callbacks: tuple[Callable[[str], object], ...] = ()
         # Reentrant, because a signal handler may write while its thread is writing.
         self._lock = RLock()
         self._sync_lock = RLock()
@@ -152,30 +140,35 @@ class JournalWriter:
         elif not self._awake and self._background:
             self._rouse()
         for callback in self._callbacks:
-            self._tell(callback, kind, data)
+            self._tell(callback, kind)
         return seq
 
     def write_together(self, *events: tuple[str, dict[str, Any]]) -> None:
         """Append some events, none of them a log record, in one step; it fails as `write` does."""
-        texts = [(kind, encode(data)) for kind, data in events]
+        self.write_texts(*[(kind, encode(data)) for kind, data in events])
+
+    def write_texts(self, *events: tuple[str, str]) -> int:
+        """Append events whose facts are ASCII JSON already, in one step; it fails as `write` does.
+
+        Returns how many log records among them a full disk made it drop.
+        """
         with self._lock:
-            lines = [self._line(kind, text)[1] for kind, text in texts]
-            sent = self._put_together(lines)
-            for line in lines[sent:]:
-                self._keep(line, self._put(line))
-            if self._fsync:
-                self._unsynced.extend(lines)
-            self._written += len(lines)
+            if self._torn or self._ailing or len(events) == 1:
+                dropped = sum(not self._append(kind, text) for kind, text in events)
+            else:
+                dropped = self._append_together(events)
         if len(self._unsynced) > _MOST_UNSYNCED:
             self._sync(self._written)
         elif not self._awake and self._background:
             self._rouse()
-        for callback in self._callbacks:
-            for kind, data in events:
-                self._tell(callback, kind, data)
+        if self._callbacks:
+            for callback in self._callbacks:
+                for kind, _ in events:
+                    self._tell(callback, kind)
+        return dropped
 
-    def subscribe(self, callback: Callable[[str, dict[str, Any]], object]) -> None:
-        """Have `callback(kind, data)` called after every event, in the thread that wrote it.
+    def subscribe(self, callback: Callable[[str], object]) -> None:
+        """Have `callback(kind)` called after every event, in the thread that wrote it.
 
         One that raises is called no more, and the journal says so.
         """
@@ -209,38 +202,47 @@ class JournalWriter:
         if self._ailing and kind == "log" and not self._is_well():
             return self._drop()
         seq, line = self._line(kind, text)
-        error = self._put(line)
-        if error is not None and kind == "log":
-            self._ailing = True
-            return self._drop()
-        self._keep(line, error)
-        if self._fsync and kind != "log":
-            self._unsynced.append(line)
-        self._written += 1
-        return seq
+        return seq if self._sent(kind, line) else 0
+
+    def _append_together(self, events: Sequence[tuple[str, str]]) -> int:
+        """Append events in one write; return how many log records among them were dropped."""
+        lines = [self._line(kind, text)[1] for kind, text in events]
+        sent = self._put_together(lines)
+        if self._fsync:
+            kept = zip(lines[:sent], events, strict=False)
+            self._unsynced.extend([line for line, (kind, _) in kept if kind != "log"])
+        self._written += sent
+        dropped = 0
+        for line, (kind, _) in zip(lines[sent:], events[sent:], strict=True):
+            # Once one has failed, what room is made is for states, not for log records.
+            refused = self._ailing and kind == "log"
+            dropped += not (self._drop() if refused else self._sent(kind, line))
+        return dropped
 
     def _line(self, kind: str, text: str) -> tuple[int, bytes]:
-        seq = next(self._seqs)
-        wall = time()
-        if wall < self._wall:  # noqa: PLR1730 - the clock was set back; max() takes 4 times longer
-            wall = self._wall
-        self._wall = wall
-        line = seal(
-            f'{self._head}{seq},"wall":{wall:.6f},"mono":{monotonic():.6f},'
-            f'"kind":{self._kinds.get(kind) or self._quoted(kind)},"data":{text}}}'.encode("ascii")
-        )
-        if len(line) > MAX_LINE:
-            raise JournalError(too_long(self.path, kind, len(line)))
-        return seq, line
+        made = self._lines.make(kind, text)
+        if len(made[1]) > MAX_LINE:
+            raise JournalError(too_long(self.path, kind, len(made[1])))
+        return made
 
-    def _keep(self, line: bytes, error: OSError | None) -> None:
-        if error is not None:
-            self._ailing = True
-            self._insist(line, error)
+    def _sent(self, kind: str, line: bytes) -> bool:
+        return self._keep(kind, line, self._put(line))
 
-    def _quoted(self, kind: str) -> str:
-        self._kinds[kind] = text = quote(kind)
-        return text
+    def _keep(self, kind: str, line: bytes, error: OSError | None) -> bool:
+        """Count a line that was written, insist on one that failed; False for a dropped record."""
+        if kind == "log":
+            if error is not None:
+                self._ailing = True
+                self._drop()
+                return False
+        else:
+            if error is not None:
+                self._ailing = True
+                self._insist(line, error)
+            if self._fsync:
+                self._unsynced.append(line)
+        self._written += 1
+        return True
 
     def _put(self, line: bytes) -> OSError | None:
         if self._torn:  # ends the torn record, so that readers can skip it
@@ -257,12 +259,13 @@ class JournalWriter:
 
     def _put_together(self, lines: list[bytes]) -> int:
         """Write lines at once; return how many of them are whole."""
-        if self._torn or self._ailing:
-            return 0
+        whole = b"".join(lines)
         try:
-            sent = _write(self._fd, b"".join(lines))
+            sent = _write(self._fd, whole)
         except OSError:
             return 0
+        if sent == len(whole):
+            return len(lines)
         for number, line in enumerate(lines):
             if sent < len(line):
                 self._torn = sent > 0
@@ -424,14 +427,9 @@ class JournalWriter:
         if fd >= 0:
             os.close(fd)
 
-    def _tell(
-        self,
-        callback: Callable[[str, dict[str, Any]], object],
-        kind: str,
-        data: dict[str, Any],
-    ) -> None:
+    def _tell(self, callback: Callable[[str], object], kind: str) -> None:
         try:
-            callback(kind, data)
+            callback(kind)
         except Exception as error:  # noqa: BLE001 - a broken display must not break the run
             self._callbacks = tuple(other for other in self._callbacks if other is not callback)
             message = f"A subscriber of the journal raised {error!r} and is not called any more."

@@ -11,7 +11,7 @@ import sys
 import time
 
 from hpc_flows.context import current
-from hpc_flows.journal.event import shortened
+from hpc_flows.journal.event import quote, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         get_run_logger,
         task_run_logger,
     )
+    from hpc_flows.states import State
 
 __all__ = [
     "LogEavesdropper",
@@ -72,15 +73,33 @@ def run_log(context: RunContext, level: int, message: str, name: str | None = No
     if root is None or level < root.log_level:
         return
     name = name or (_FLOW_RUNS if context.task_run is None else _TASK_RUNS)
-    std_logging = sys.modules.get("logging")
-    if std_logging is not None and _is_customised(std_logging, name):
+    if _is_customised(name):
         _std_logger(name).log(level, message, extra={"hpc_flows_context": context})
         return
     _emit(context, _NAMES[level], name, message, time.time())
 
 
-def _is_customised(std_logging: Any, name: str) -> bool:
+def end_log(context: RunContext, level: int, state: State) -> None:
+    """Record the state in which the context's task run ends, and log it.
+
+    Every task does this, and so both are one line after the other in one write, where nobody has
+    asked to see records before they are written.
+    """
+    root, run, message = context.root, context.task_run, f"Finished in state {state!r}"
+    if level < root.log_level or _capture is not None or _is_customised(_TASK_RUNS):
+        root.record("task", run, state)
+        run_log(context, level, message)
+        return
+    name, message = _NAMES[level], shortened(message)
+    kept = root.record("task", run, state, _text(context, name, _TASK_RUNS, message))
+    _show(context, name, message, time.time(), kept=kept)
+
+
+def _is_customised(name: str) -> bool:
     """Tell whether somebody has changed our loggers, so that records must go through them."""
+    std_logging: Any = sys.modules.get("logging")
+    if std_logging is None:
+        return False
     for handler in std_logging.root.handlers:
         if type(handler).__name__ == _CAPLOG:
             return True
@@ -119,40 +138,44 @@ def output_log(context: RunContext, level: int, message: str, *, shown: bool) ->
     if shown:
         run_log(context, level, message, _OUTPUT)
     elif context.root is not None:
-        context.root.journal.write("log", _record(context, _NAMES[level], _OUTPUT, message))
+        text = _text(context, _NAMES[level], _OUTPUT, shortened(message))
+        context.root.journal.write_texts(("log", text))
 
 
-def _record(context: RunContext, level: str, logger: str, message: str) -> dict[str, Any]:
-    data: dict[str, Any] = {"level": level, "message": message, "logger": logger}
+def _text(context: RunContext, level: str, logger: str, message: str) -> str:
+    """Return what the journal says of a record, as JSON; put together by hand, as it is fast."""
+    text = f'{{"level":{quote(level)},"message":{quote(message)},"logger":{quote(logger)}'
     if context.flow_run is not None:
-        data["flow_run"] = context.flow_run.id
+        text = f'{text},"flow_run":{quote(context.flow_run.id)}'
     if context.task_run is not None:
-        data["task_run"] = context.task_run.id
-    return data
+        text = f'{text},"task_run":{quote(context.task_run.id)}'
+    return text + "}"
 
 
 def _emit(context: RunContext, level: str, logger: str, message: str, when: float) -> None:
     """Write the record to the journal and to the console."""
-    root, task_run, flow_run = context.root, context.task_run, context.flow_run
+    root = context.root
     if root is None:
         return
     if _capture is not None:
         _capture.catch_up()
-    data: dict[str, Any] = {"level": level, "message": message, "logger": logger}
-    if flow_run is not None:
-        data["flow_run"] = flow_run.id
-    if task_run is not None:
-        data["task_run"] = task_run.id
-        subject = f"Task run '{task_run.name}' - "
-    elif flow_run is not None:
-        subject = f"Flow run '{flow_run.name}' - "
-    else:
-        subject = ""
-    kept = root.journal.write("log", data)
+    message = shortened(message)
+    record = ("log", _text(context, level, logger, message))
+    kept = not root.journal.write_texts(record)
     if not kept and root.journal.disowned:  # a forked child, as of multiprocessing
         adopt_journal(root)
-        kept = root.journal.write("log", data)
-    print_line(root.settings.console_colour, level, subject + shortened(message), when)
+        kept = not root.journal.write_texts(record)
+    _show(context, level, message, when, kept=kept)
+
+
+def _show(context: RunContext, level: str, message: str, when: float, *, kept: bool) -> None:
+    """Show a record on the console; `kept` says whether the journal has it."""
+    root, task_run, flow_run = context.root, context.task_run, context.flow_run
+    if task_run is not None:
+        subject = f"Task run '{task_run.name}' - "
+    else:
+        subject = "" if flow_run is None else f"Flow run '{flow_run.name}' - "
+    print_line(root.settings.console_colour, level, subject + message, when)
     if not kept and root.journal.dropped == 1:
         lost = f"No space left for {root.journal.path}: log records are shown here and not kept"
         advice = "; states are kept. Free space there, or ask for more quota."

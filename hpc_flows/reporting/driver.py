@@ -16,9 +16,6 @@ from hpc_flows.reporting.opening import configured
 from hpc_flows.reporting.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
     from hpc_flows.context import RootRun
     from hpc_flows.reporting.opening import Configured
 
@@ -60,7 +57,7 @@ class Reporting:
             if told:
                 sys.stderr.write(told + "\n")
 
-    def _heard(self, _kind: str, _data: Mapping[str, Any]) -> None:
+    def _heard(self, _kind: str) -> None:
         for thread in self._threads:
             if not thread.news.is_set():
                 thread.news.set()

@@ -76,8 +76,7 @@ def _steps_in(
         run = _new_run(task, context, bound)
         if context.task_run is not None:
             run.callers = (*context.task_run.callers, context.task_run.id)
-        context.root.record_task(run)
-        return run_task(task, run, args, kwargs, context, elsewhere)
+        return run_task(task, run, args, kwargs, context, elsewhere, is_new=True)
     reserve = None
     if task.resources is not None and not context.root.in_job:
         dispatch = with_dispatch(context)

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_flows.journal.event import Event, encode, seal
+from hpc_flows import Resources
+from hpc_flows.journal import event as event_module
+from hpc_flows.journal.event import Event, Lines, encode, run_text, seal, state_text
 from hpc_flows.journal.reader import NewerVersionError, decode
+from hpc_flows.runs import TaskRun
+from hpc_flows.states import State, StateType
 
 json_values = st.recursive(
     st.none()
@@ -150,3 +154,68 @@ def test_one_changed_byte_is_noticed(at: int, change: int) -> None:
     good[at % len(good)] ^= change
     with pytest.raises(ValueError):  # noqa: PT011 - any ValueError is counted as a bad line
         decode(bytes(good))
+
+
+@given(
+    name=st.text(), message=st.none() | st.text(), details=st.dictionaries(st.text(), json_values)
+)
+def test_what_is_said_of_a_state_is_json_whatever_its_texts(
+    name: str, message: str | None, details: dict[str, object]
+) -> None:
+    run = TaskRun("add", "m:add")
+    state = State(StateType.FAILED, name, message, details=details)
+    told = {
+        "subject": "task",
+        "id": run.id,
+        "type": "FAILED",
+        "name": state.name,
+        "attempt": 0,
+    }
+    told |= ({"message": message} if message else {}) | ({"details": details} if details else {})
+    assert json.loads(state_text("task", run, state)) == told
+
+
+@given(name=st.text(min_size=1), tags=st.sets(st.text()), index=st.none() | st.integers(0))
+def test_what_is_said_of_a_task_run_is_json_whatever_its_texts(
+    name: str, tags: set[str], index: int | None
+) -> None:
+    run = TaskRun(
+        "ädd", 'm:"add"', name, tags=tuple(sorted(tags)), upstream=("a", "b"), map_index=index
+    )
+    assert json.loads(run_text(run, {})) == {
+        "id": run.id,
+        "name": name,
+        "task": "ädd",
+        "key": 'm:"add"',
+        "flow_run": None,
+        "upstream": ["a", "b"],
+        "resources": None,
+        "tags": sorted(tags),
+        "map_index": index,
+    }
+
+
+def test_what_runs_have_in_common_is_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_module, "_MOST_ALIKE", 3)
+    made = [
+        TaskRun("f", "m:f", flow_run_id=flow, tags=tags, resources=resources)
+        for flow in ("one", "two")
+        for tags in ((), ("gpu",))
+        for resources in (None, Resources(cpus=2), Resources(cpus=4))
+    ]
+    alike: dict[tuple[object, ...], str] = {}
+    for run in [*made, *made]:
+        told = json.loads(run_text(run, alike))
+        resources = None if run.resources is None else run.resources.to_dict()
+        assert (told["id"], told["flow_run"]) == (run.id, run.flow_run_id)
+        assert (told["tags"], told["resources"]) == (list(run.tags), resources)
+    assert len(alike) <= 3
+
+
+def test_a_line_is_whole_also_when_the_machine_has_just_been_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_module, "monotonic_ns", lambda: 12_345_678)
+    number, made = Lines("r", "w").make("state", "{}")
+    event = decode(made[:-1])
+    assert (number, event.seq, event.mono, event.kind) == (1, 1, 0.012345, "state")

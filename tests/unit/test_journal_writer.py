@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hpc_flows.exceptions import JournalError, JournalTaken
+from hpc_flows.journal import event as event_module
 from hpc_flows.journal import writer as writer_module
 from hpc_flows.journal.folder import create_run, read_key
 from hpc_flows.journal.reader import read_run
@@ -183,7 +184,7 @@ def test_the_clock_of_a_writer_never_goes_back(
     journal: JournalWriter, run_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for now in (1000.0, 400.0, 1001.0):
-        monkeypatch.setattr(writer_module, "time", lambda now=now: now)
+        monkeypatch.setattr(event_module, "time_ns", lambda now=now: int(now * 1e9))
         journal.write("state", {})
     assert [event.wall for event in read_run(run_dir)] == [1000.0, 1000.0, 1001.0]
 
@@ -217,11 +218,11 @@ def test_a_signal_handler_may_write_while_its_thread_is_writing(
 def test_subscribers_hear_of_every_event_after_it_is_written(
     journal: JournalWriter, run_dir: str
 ) -> None:
-    heard: list[tuple[str, Any, int]] = []
-    journal.subscribe(lambda kind, data: heard.append((kind, data, len(read_run(run_dir)))))
+    heard: list[tuple[str, int]] = []
+    journal.subscribe(lambda kind: heard.append((kind, len(read_run(run_dir)))))
     journal.write("state", {"n": 1})
     journal.write("log", {"message": "hi"})
-    assert heard == [("state", {"n": 1}, 1), ("log", {"message": "hi"}, 2)]
+    assert heard == [("state", 1), ("log", 2)]
 
 
 def test_a_subscriber_that_raises_is_dropped_and_told_of(
@@ -229,11 +230,11 @@ def test_a_subscriber_that_raises_is_dropped_and_told_of(
 ) -> None:
     heard: list[str] = []
 
-    def broken(kind: str, data: dict[str, Any]) -> None:
+    def broken(kind: str) -> None:
         raise ZeroDivisionError
 
     journal.subscribe(broken)
-    journal.subscribe(lambda kind, data: heard.append(kind))
+    journal.subscribe(heard.append)
     journal.write("state", {"n": 1})
     journal.write("state", {"n": 2})
     assert heard.count("state") == 2
@@ -431,7 +432,7 @@ def test_the_writer_loads_nothing_that_jobs_would_pay_for() -> None:
 def test_events_that_are_written_together_are_events_like_any_other(run_dir: str) -> None:
     with JournalWriter(run_dir, "r", "w") as journal:
         told: list[str] = []
-        journal.subscribe(lambda kind, data: told.append(kind))
+        journal.subscribe(told.append)
         journal.write_together(("task-run", {"id": "a"}), ("state", {"id": "a"}))
         journal.write("state", {"id": "b"})
     events = read_run(run_dir)
@@ -460,3 +461,30 @@ def test_a_disk_that_fills_between_events_written_together_loses_none(
         monkeypatch.setattr(writer_module, "_write", write)
         journal.write_together(*[("state", {"id": name, "x": "y" * 80}) for name in "abc"])
     assert [event.data["id"] for event in read_run(run_dir) if event.kind == "state"] == [*"abc"]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 1.0])
+def test_a_disk_that_fills_keeps_a_state_and_drops_the_log_record_that_goes_with_it(
+    run_dir: str, monkeypatch: pytest.MonkeyPatch, part: float
+) -> None:
+    tried: list[bytes] = []
+
+    def write(fd: int, data: bytes) -> int:
+        tried.append(data)
+        # Room for a part of the pair, and for nothing of what is left; then somebody frees some.
+        size = int([part, 0, 1][min(len(tried) - 1, 2)] * len(data))
+        if not size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.write(fd, data[:size])
+
+    with JournalWriter(run_dir, "r", "w") as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(writer_module, "_write", write)
+            pair = ("state", '{"id":"a","pad":"' + "y" * 80 + '"}'), ("log", '{"message":"ended"}')
+            dropped = journal.write_texts(*pair)
+        assert dropped == journal.dropped == (part < 1)
+        journal.write("state", {"id": "b"})
+    events = read_run(run_dir)
+    assert [event.data["id"] for event in events if event.kind == "state"] == ["a", "b"]
+    messages = [event.data["message"] for event in events if event.kind == "log"]
+    assert messages.count("ended") == (part == 1)
