@@ -63,6 +63,13 @@ class Failure:
         return True
 
 
+class Backup(dict[str, dict[str, dict[int, bytes]]]):
+    """What a server held: lines by run, writer and number; attachments and versions beside."""
+
+    attachments: dict[tuple[str, str, str], bytes]
+    versions: Counter[str]
+
+
 class FakeServer:
     """Keeps events as the real server does, in memory, and fails when it is told to.
 
@@ -78,6 +85,7 @@ class FakeServer:
         self.about: dict[str, dict[str, Any]] = {}
         self.gone: set[str] = set()
         self.attachments: dict[tuple[str, str, str], bytes] = {}
+        self.versions: Counter[str] = Counter()
         self.beats: list[dict[str, Any]] = []
         self.commands: list[dict[str, Any]] = []
         self.command_answers: list[tuple[str, dict[str, Any]]] = []
@@ -121,15 +129,23 @@ class FakeServer:
         self.epoch += "'"
         self.start()
 
-    def copy(self) -> dict[str, dict[str, dict[int, bytes]]]:
+    def copy(self) -> Backup:
         with self.lock:
-            return {
-                run: {name: dict(lines) for name, lines in writers.items()}
-                for run, writers in self.runs.items()
-            }
+            backup = Backup(
+                {
+                    run: {name: dict(lines) for name, lines in writers.items()}
+                    for run, writers in self.runs.items()
+                }
+            )
+            backup.attachments = dict(self.attachments)
+            backup.versions = Counter(self.versions)
+            return backup
 
-    def restore(self, backup: dict[str, dict[str, dict[int, bytes]]]) -> None:
+    def restore(self, backup: Backup | dict[str, Any]) -> None:
+        """Put a backup back; an empty one leaves nothing."""
         with self.lock:
+            self.attachments = dict(getattr(backup, "attachments", {}))
+            self.versions = Counter(getattr(backup, "versions", {}))
             self.runs = {run: {n: dict(ls) for n, ls in ws.items()} for run, ws in backup.items()}
             self.about = {run: self.about[run] for run in self.runs}
 
@@ -165,7 +181,7 @@ class FakeServer:
         self, method: str, parts: list[str], body: bytes
     ) -> tuple[int, Any, dict[str, str]]:
         if parts == ["runs", "counts"]:
-            return 200, self._compared(json.loads(body)["runs"]), {}
+            return 200, self._compared(**json.loads(body)), {}
         if parts[0] == "relays":
             self.beats.append(json.loads(body))
             return 200, {"epoch": self.epoch, "time": 0.0, "commands": self.commands}, {}
@@ -183,7 +199,8 @@ class FakeServer:
     def _of_run(self, run: str, parts: list[str], body: bytes) -> tuple[int, Any, dict[str, str]]:
         if parts[2] == "attachments":
             self.attachments[run, parts[3], parts[4]] = body
-            return 200, {}, {}
+            self.versions[run] += 1
+            return 200, {"epoch": self.epoch, "version": self.versions[run]}, {}
         if parts[2] == "commands":
             self.command_answers.append((parts[3], json.loads(body)))
             self.commands = [each for each in self.commands if each["id"] != parts[3]]
@@ -209,17 +226,26 @@ class FakeServer:
             known.setdefault(event.seq, line)
         counts = {name: len(self.runs[run][name]) for name in touched}
         taken = len(lines) - repeated - refused
+        self.versions[run] += taken > 0
         answer = {"epoch": self.epoch, "taken": taken, "repeated": repeated}
+        answer["version"] = self.versions[run]
         return 200, {**answer, "refused": refused, "counts": counts}, {}
 
-    def _compared(self, asked: dict[str, dict[str, int]]) -> dict[str, Any]:
+    def _compared(
+        self, runs: dict[str, dict[str, int]], versions: dict[str, int] | None = None
+    ) -> dict[str, Any]:
+        asked, told = runs, versions or {}
         behind = {
             run: [name for name, n in writers.items() if len(self.runs[run].get(name, ())) < n]
             for run, writers in asked.items()
             if run in self.runs
         }
         return {
-            "behind": {run: names for run, names in behind.items() if names},
+            "behind": {
+                run: names
+                for run, names in behind.items()
+                if names or self.versions[run] < told.get(run, 0)
+            },
             "unknown": [run for run in asked if run not in self.runs and run not in self.gone],
             "gone": [run for run in asked if run in self.gone],
         }
@@ -228,7 +254,7 @@ class FakeServer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_double: FakeServer
-    timeout = 20
+    timeout = 150
 
     def log_message(self, *_: object) -> None:
         return
@@ -259,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = _respond  # noqa: N815 - the names that http.server calls
 
 
-def server_sink(fake: FakeServer, *, timeout: float = 5.0) -> ServerSink:
+def server_sink(fake: FakeServer, *, timeout: float = 60.0) -> ServerSink:
     return ServerSink(lambda: Client(fake.url, fake.token, timeout=timeout), "the fake server")
 
 
@@ -321,7 +347,7 @@ def relay_to(fake: FakeServer, home: Path, **options: str | None) -> Relay:
 
 
 def turn_until(
-    relay: Relay, done: Callable[[], bool], seconds: float = 20.0, *, patient: bool = False
+    relay: Relay, done: Callable[[], bool], seconds: float = 150.0, *, patient: bool = False
 ) -> None:
     """Let a relay work until something is so; pauses after trouble are cut short unless patient."""
     end = time.monotonic() + seconds

@@ -15,7 +15,7 @@ from hpc_flows.journal.reader import decode
 from hpc_flows.reporting.sink import Attachment, BatchRefused, SinkTrouble
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hpc_flows.journal.event import Event
     from hpc_flows.reporting.cursors import Cursor
@@ -67,8 +67,12 @@ class Attachments:
                 if found[0] == "output":
                     self._not_before[found[0], found[1]] = monotonic() + _OUTPUT_AFTER
 
-    def send(self, sink: Sink) -> bool:
+    def send(self, sink: Sink, heed: Callable[[int], object]) -> bool:
         """Send some that are due; tell whether the list has changed.
+
+        Args:
+            sink: where to.
+            heed: is told the run's version that the sink has after each.
 
         Raises:
             SinkTrouble, SinkRefusal, RunGone: the list stands as far as they were not sent.
@@ -76,7 +80,7 @@ class Attachments:
         now = monotonic()
         ready = [each for each in self._cursor.due if self._is_ready(each, now)][:_AT_ONCE]
         for each in ready:
-            self._send_one(sink, each)
+            heed(self._send_one(sink, each))
             self._cursor.due.remove(each)
             self._not_before.pop(each[:2], None)
         return bool(ready)
@@ -93,15 +97,16 @@ class Attachments:
     def _is_ready(self, each: tuple[str, str, str], now: float) -> bool:
         return self._not_before.get(each[:2], 0.0) <= now
 
-    def _send_one(self, sink: Sink, each: tuple[str, str, str]) -> None:
+    def _send_one(self, sink: Sink, each: tuple[str, str, str]) -> int:
         kind, key, path = each
         content = read_within(self._about.folder, path, tail=kind == "output")
+        version = 0
         if content is None or not content:
-            return
+            return version
         if kind == "artifact" and not _is_json(content):
-            return
+            return version
         try:
-            sink.attach(self._about, Attachment(kind, key, content))
+            version = sink.attach(self._about, Attachment(kind, key, content))
         except BatchRefused:
             self._cursor.refused += 1
         except SinkTrouble as trouble:
@@ -110,6 +115,7 @@ class Attachments:
                 raise
             self._cursor.refused += 1
         self._stumbles = 0
+        return version
 
 
 def _interests(text: bytes) -> bool:

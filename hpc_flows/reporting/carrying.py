@@ -76,10 +76,11 @@ class _FileSink(Sink):
         self.lines += len(batch.lines)
         return Receipt()
 
-    def attach(self, run: RunAbout, attachment: Attachment) -> None:
+    def attach(self, run: RunAbout, attachment: Attachment) -> int:
         head = {"call": "attach", "kind": attachment.kind, "key": attachment.key}
         write_frame(self._stream, {**head, "run": run_to_head(run)}, attachment.content)
         self.attachments += 1
+        return 0
 
 
 class _NoCursors:

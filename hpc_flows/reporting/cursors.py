@@ -54,6 +54,7 @@ class Cursor:
         damaged: lines that are no events.
         clusters: names of clusters that the run has sent jobs to.
         due: attachments to send: kind, key, and the file's path within the run's folder.
+        version: of the run, as the sink has told it last; 0: not known.
         parked: lines on which the sink stumbles: writer, offset, length. They are tried again
             later, so that one line does not keep all others from arriving.
     """
@@ -67,6 +68,7 @@ class Cursor:
     damaged: int = 0
     clusters: list[str] = field(default_factory=list)
     due: list[tuple[str, str, str]] = field(default_factory=list)
+    version: int = 0
     parked: list[tuple[str, int, int]] = field(default_factory=list)
 
     def at(self, writer: str) -> WriterCursor:
@@ -80,6 +82,8 @@ class Cursor:
 
     def rewind(self, writers: Iterable[str] | None = None) -> None:
         """Go back to the beginning, of some writers or of all."""
+        if writers is None:
+            self.version = 0
         for name in list(self.writers) if writers is None else writers:
             self.writers[name] = WriterCursor()
             self.parked = [each for each in self.parked if each[0] != name]
@@ -97,6 +101,7 @@ class Cursor:
             "damaged": self.damaged,
             "clusters": self.clusters,
             "due": self.due,
+            "version": self.version,
             "parked": self.parked,
         }
 
@@ -126,6 +131,7 @@ def _read(run: str, found: Any) -> Cursor:
         _number(found["damaged"]),
         [str(name) for name in found["clusters"]],
         [(str(kind), str(key), str(path)) for kind, key, path in found["due"]],
+        _number(found.get("version", 0)),
         [(str(name), _number(at), _number(size)) for name, at, size in found["parked"]],
     )
 

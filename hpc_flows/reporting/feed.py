@@ -180,7 +180,7 @@ class RunFeed:
             self._attachments.note(lines)
         self._move(pieces)
         if self.cursor.due:
-            self._changed |= self._attachments.send(self._sink)
+            self._changed |= self._attachments.send(self._sink, self._heed)
         return bool(lines) or self._attachments.is_ready()
 
     def _register(self, *, anything: bool) -> None:
@@ -278,12 +278,29 @@ class RunFeed:
         self.sent += len(batch.lines) - receipt.refused
         self._unfinished = True
         self._changed = True
-        if receipt.held is None:
+        if not self._heed(receipt.version, changed=receipt.changed) or receipt.held is None:
             return
         lines: dict[str, int] = {}
         for line in batch.lines:
             lines[line.writer] = lines.get(line.writer, 0) + 1
         self._compare(lines, receipt)
+
+    def _heed(self, version: int, *, changed: bool = True) -> bool:
+        """Note a version of the run; send all of it again if the sink has lost a change.
+
+        This finds attachments that are missing, of which there is no count. Tells whether the sink
+        has lost nothing, as far as this shows.
+        """
+        known = self.cursor.version
+        if not version:
+            return True
+        self.cursor.version = version
+        if not known or version >= known + changed:
+            return True
+        self._rewinds += 1
+        if self._rewinds <= _MOST_REWINDS:
+            self.rewind()
+        return False
 
     def _compare(self, lines: dict[str, int], receipt: Receipt) -> None:
         short = {}

@@ -130,17 +130,20 @@ class StdioSink(Sink):
         found = self._line.call(
             "send", batch.body, run=run_to_head(batch.run), spans=spans_of(batch.lines)
         )
-        return Receipt(found["held"], found["epoch"], found["repeated"], found["refused"])
+        told = (found["held"], found["epoch"], found["repeated"], found["refused"])
+        # An older version on the other side does not tell these.
+        return Receipt(*told, found.get("version", 0), found.get("changed", False))
 
-    def attach(self, run: RunAbout, attachment: Attachment) -> None:
+    def attach(self, run: RunAbout, attachment: Attachment) -> int:
         """Pass it on; see `Sink`."""
-        self._line.call(
+        found = self._line.call(
             "attach",
             attachment.content,
             run=run_to_head(run),
             kind=attachment.kind,
             key=attachment.key,
         )
+        return found or 0
 
     def beat(self, pulse: Pulse) -> Answer:
         """Pass it on; see `Sink`."""
@@ -151,9 +154,12 @@ class StdioSink(Sink):
         """Pass it on; see `Sink`."""
         self._line.call("carried-out", order=asdict(order), status=status, message=message)
 
-    def compare(self, held: Mapping[str, Mapping[str, int]]) -> Comparison:
+    def compare(
+        self, held: Mapping[str, Mapping[str, int]], versions: Mapping[str, int]
+    ) -> Comparison:
         """Pass it on; see `Sink`."""
-        found = self._line.call("compare", held={run: dict(each) for run, each in held.items()})
+        counts = {run: dict(each) for run, each in held.items()}
+        found = self._line.call("compare", held=counts, versions=dict(versions))
         return Comparison(found["behind"], found["unknown"], found["gone"])
 
     def finish(self, run: RunAbout) -> None:
@@ -271,10 +277,12 @@ class Puller:
             "epoch": found.epoch,
             "repeated": found.repeated,
             "refused": found.refused,
+            "version": found.version,
+            "changed": found.changed,
         }
 
-    def _on_attach(self, frame: Frame) -> None:
-        self._sink.attach(run_of(frame.head), attachment_of(frame))
+    def _on_attach(self, frame: Frame) -> int:
+        return self._sink.attach(run_of(frame.head), attachment_of(frame))
 
     def _on_beat(self, frame: Frame) -> dict[str, Any]:
         facts = dict(frame.head["facts"])
@@ -287,7 +295,7 @@ class Puller:
         self._sink.carried_out(order, str(frame.head["status"]), str(frame.head["message"]))
 
     def _on_compare(self, frame: Frame) -> dict[str, Any]:
-        return asdict(self._sink.compare(frame.head["held"]))
+        return asdict(self._sink.compare(frame.head["held"], frame.head.get("versions") or {}))
 
     def _on_finish(self, frame: Frame) -> None:
         self._sink.finish(run_of(frame.head))

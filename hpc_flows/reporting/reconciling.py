@@ -22,14 +22,16 @@ def reconcile(sink: Sink, store: CursorStore, roster: Roster, epoch: str) -> int
     """Compare what was sent with what the sink holds; have sent again what it lacks.
 
     Returns how many runs lacked something. A run that lacks anything is sent again as a whole, so
-    that its attachments, of which there is no count, come along.
+    that its attachments, of which there is no count, come along. That only attachments are missing
+    shows in the run's version, which rises with each of them.
 
     Raises:
         SinkTrouble, SinkRefusal: what was compared before stands; call it again.
     """
     lacking = 0
     for cursors in _chunks(_outdated(store, roster, epoch)):
-        found = sink.compare({cursor.run: cursor.held() for cursor in cursors})
+        held = {cursor.run: cursor.held() for cursor in cursors}
+        found = sink.compare(held, {cursor.run: cursor.version for cursor in cursors})
         reach("compared")
         for cursor in cursors:
             lacking += _settle(cursor, found, store, roster, epoch)
@@ -67,7 +69,7 @@ def _settle(
 ) -> bool:
     """Bring one cursor in line with what the sink said; tell whether the sink lacks something."""
     run = cursor.run
-    lacks = bool(found.behind.get(run)) or run in found.unknown
+    lacks = run in found.behind or run in found.unknown
     if lacks:
         cursor.rewind()
         cursor.registered = run not in found.unknown

@@ -119,15 +119,16 @@ class ServerSink(Sink):
             msg = f"The server's answer to a batch cannot be read: {error!r}."
             raise SinkTrouble(msg, answered=True) from error
 
-    def attach(self, run: RunAbout, attachment: Attachment) -> None:
+    def attach(self, run: RunAbout, attachment: Attachment) -> int:
         """Put a file beside the run; see `Sink`."""
         kind = "application/json" if attachment.kind == "artifact" else "text/plain; charset=utf-8"
         path = f"/runs/{_path(run.id)}/attachments/{attachment.kind}/{_path(attachment.key)}"
         try:
-            self._ask("PUT", path, attachment.content, {"Content-Type": kind})
+            found = self._ask("PUT", path, attachment.content, {"Content-Type": kind}).json()
         except RunUnknown as error:
             # The run was there a moment ago; what is attached to may not have arrived.
             raise BatchRefused(str(error)) from error
+        return _whole(found.get("version")) if isinstance(found, dict) else 0
 
     def beat(self, pulse: Pulse) -> Answer:
         """Say that the relay lives; see `Sink`."""
@@ -144,9 +145,13 @@ class ServerSink(Sink):
         except (RunUnknown, RunGone, BatchRefused):
             return  # the run or the command was deleted meanwhile
 
-    def compare(self, held: Mapping[str, Mapping[str, int]]) -> Comparison:
+    def compare(
+        self, held: Mapping[str, Mapping[str, int]], versions: Mapping[str, int]
+    ) -> Comparison:
         """Ask what the server lacks; see `Sink`."""
-        body = {"runs": {run: dict(writers) for run, writers in held.items()}}
+        body: dict[str, Any] = {"runs": {run: dict(writers) for run, writers in held.items()}}
+        if any(versions.values()):  # an older server knows no such name, and has told none
+            body["versions"] = dict(versions)
         try:
             found = self._ask("POST", "/runs/counts", body).json()
         except BatchRefused as error:
@@ -204,9 +209,16 @@ def _refusal(error: ServerRefusal) -> Exception:
 
 def _receipt(found: Any) -> Receipt:
     held = {str(name): int(number) for name, number in found["counts"].items()}
+    repeated, refused = int(found.get("repeated", 0)), int(found.get("refused", 0))
+    changed = bool(found.get("taken"))
     return Receipt(
-        held, str(found["epoch"]), int(found.get("repeated", 0)), int(found.get("refused", 0))
+        held, str(found["epoch"]), repeated, refused, _whole(found.get("version")), changed
     )
+
+
+def _whole(number: object) -> int:
+    """Return a number that a server may have told, and an older one has not."""
+    return number if isinstance(number, int) else 0
 
 
 def _order(found: Any) -> Order | None:

@@ -133,12 +133,16 @@ class Receipt:
         epoch: changes when the sink may have lost something, as after a restart.
         repeated: lines of the batch that it had before.
         refused: lines of the batch that it will never take.
+        version: of the run as the sink has it now, which rises with each change; 0: not told.
+        changed: whether the batch changed anything.
     """
 
     held: Mapping[str, int] | None = None
     epoch: str = ""
     repeated: int = 0
     refused: int = 0
+    version: int = 0
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,8 @@ class Comparison:
     """What a sink lacks of what it was said to hold.
 
     Attributes:
-        behind: by run, the writers of which it holds fewer events.
+        behind: by run, the writers of which it holds fewer events; none where it lacks something
+            else, such as an attachment.
         unknown: runs that it does not know.
         gone: runs that were deleted there.
     """
@@ -256,12 +261,13 @@ class Sink(ABC):
             SinkTrouble, SinkRefusal, BatchRefused, RunGone: as the module says.
         """
 
-    def attach(self, run: RunAbout, attachment: Attachment) -> None:  # noqa: B027 - many sinks have no use for it
-        """Keep a file that belongs to a run.
+    def attach(self, run: RunAbout, attachment: Attachment) -> int:  # noqa: ARG002 - many sinks have no use for it
+        """Keep a file that belongs to a run; return the run's version as in `Receipt`.
 
         Raises:
             SinkTrouble, SinkRefusal, BatchRefused, RunGone: as the module says.
         """
+        return 0
 
     def beat(self, pulse: Pulse) -> Answer:  # noqa: ARG002 - for those that take pulses
         """Say that the relay lives; return what people want of its runs.
@@ -281,8 +287,13 @@ class Sink(ABC):
     def compare(
         self,
         held: Mapping[str, Mapping[str, int]],  # noqa: ARG002 - for those that count
+        versions: Mapping[str, int],  # noqa: ARG002 - as above
     ) -> Comparison:
         """Compare what was sent, by run and writer, with what is there.
+
+        Args:
+            held: how many events the sink has said to hold.
+            versions: the last version of each run that it has told.
 
         Raises:
             SinkTrouble, SinkRefusal: as the module says.

@@ -229,6 +229,44 @@ def test_a_new_epoch_is_noticed_though_nothing_new_is_to_be_sent(
     again.close()
 
 
+def _with_artifact(journal: Journal, name: str) -> None:
+    """Write an artifact that is too large for its line."""
+    folder = Path(journal.folder, "artifacts")
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text('"large"')
+    file = f"runs/{journal.run}/artifacts/{name}"
+    journal.writer().write("artifact", {"id": name, "file": file})
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+@pytest.mark.parametrize("is_noticed_by", ["the epoch", "the next events", "the next attachment"])
+def test_a_copy_that_lacks_only_attachments_gets_them_again(
+    is_noticed_by: str, lost: int, fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    names = [f"a-{number}" for number in range(lost)]
+    fake.failures = [Failure("attachments", 503, times=10**6)]
+    for name in names:
+        _with_artifact(journal, name)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    backup = fake.copy()
+    fake.failures = []
+    wanted = {(journal.run, "artifact", name) for name in names}
+    turn_until(relay, lambda: set(fake.attachments) == wanted)
+    fake.restore(backup)
+    assert not fake.attachments
+    if is_noticed_by == "the epoch":
+        fake.epoch = "e2"
+    elif is_noticed_by == "the next events":
+        journal.write(1)
+    else:
+        _with_artifact(journal, "late")
+        wanted.add((journal.run, "artifact", "late"))
+    turn_until(relay, lambda: set(fake.attachments) == wanted)
+    turn_until(relay, has_all(fake, journal))
+    relay.close()
+
+
 def test_another_database_at_the_same_address_gets_everything(
     fake: FakeServer, journal: Journal, home: Path
 ) -> None:
@@ -272,7 +310,7 @@ from relay_doubles import TOKEN
 from hpc_flows.client.requests import Client
 from hpc_flows.reporting.relay import Relay
 from hpc_flows.reporting.server_sink import ServerSink
-sink = ServerSink(lambda: Client({url!r}, TOKEN, timeout=5.0), "fake")
+sink = ServerSink(lambda: Client({url!r}, TOKEN, timeout=60.0), "fake")
 relay = Relay(sink, {home!r}, "login")
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end and not (relay.is_done() and relay.roster.sent()):
@@ -285,7 +323,7 @@ def _in_process(fake: FakeServer, home: Path, failpoint: str = "") -> int:
     code = _DRIVE.format(tests=str(ROOT / "tests"), url=fake.url, home=str(home))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HPC_FLOWS_FAILPOINT": failpoint}
     return subprocess.run(
-        [sys.executable, "-c", code, "20"], env=environment, timeout=60, check=False
+        [sys.executable, "-c", code, "120"], env=environment, timeout=170, check=False
     ).returncode
 
 
@@ -342,7 +380,7 @@ def test_a_stranger_on_the_port_gets_neither_token_nor_events(
 ) -> None:
     journal.write(10)
     stranger = FakeServer(token="hpcf_0123456789ab_" + "x" * 43).start()
-    sink = ServerSink(lambda: Client(stranger.url, fake.token, timeout=2.0), "stranger")
+    sink = ServerSink(lambda: Client(stranger.url, fake.token, timeout=60.0), "stranger")
     relay = Relay(sink, str(home), "login")
     relay.turn()
     assert "the key was not sent" in relay.trouble

@@ -65,10 +65,11 @@ class PrefectSink(Sink):
         """Tell the server what a batch says; waits as long as the rate wants it."""
         return self._report(batch.run).send(batch)
 
-    def attach(self, run: RunAbout, attachment: Attachment) -> None:
+    def attach(self, run: RunAbout, attachment: Attachment) -> int:
         """Send an artifact that was too large for its event; other files have no place there."""
         if attachment.kind == "artifact":
             self._report(run).attach(attachment.key, attachment.content)
+        return 0
 
     def way(self) -> str:
         """Return the server's address."""

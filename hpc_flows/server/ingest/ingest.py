@@ -122,8 +122,10 @@ class Ingest:
             version = row.version + (1 if taken else 0)
         return Taken(run, version, taken, repeated, read.refused + batch.refused, counts)
 
-    def attach(self, run: str, kind: str, key: str, content: str, owner_id: int) -> None:
+    def attach(self, run: str, kind: str, key: str, content: str, owner_id: int) -> int:
         """Keep a text beside a run: a job's script, a task run's output, an artifact's data.
+
+        Returns the version of the run after it.
 
         Raises:
             ValueError: the kind is unknown, the key cannot be one, or the text is too long.
@@ -145,28 +147,40 @@ class Ingest:
                 taking=(("content", REPLACE), ("updated", REPLACE)),
             )
             _touch(connection, row.pk)
+            return int(row.version) + 1
 
-    def behind(self, counts: Mapping[str, Mapping[str, int]], owner_id: int) -> dict[str, Any]:
+    def behind(
+        self,
+        counts: Mapping[str, Mapping[str, int]],
+        owner_id: int,
+        versions: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
         """Compare what relays had been told that the server has with what it has.
 
         Args:
             counts: by run and writer, how many events the relay knows to be acknowledged.
             owner_id: whose runs they are.
+            versions: by run, the version that the relay has been told last.
 
         Returns:
-            `behind`: by run, the writers of which the server has fewer; `unknown` and `gone`:
-            runs.
+            `behind`: by run, the writers of which the server has fewer, or none where the run's
+            version is older and so something else is missing; `unknown` and `gone`: runs.
         """
         asked = list(counts)
+        told = versions or {}
         with self._database.reading() as connection:
-            query = "SELECT pk, id FROM runs WHERE removed IS NULL AND owner_id = %s AND id {among}"
-            keys = {id_: pk for pk, id_ in found(connection, query, (owner_id,), asked)}
+            query = (
+                "SELECT pk, id, version FROM runs WHERE removed IS NULL AND owner_id = %s "
+                "AND id {among}"
+            )
+            rows = list(found(connection, query, (owner_id,), asked))
+            keys = {id_: pk for pk, id_, _ in rows}
             query = "SELECT id FROM gone WHERE id {among}"
             deleted = {row[0] for row in found(connection, query, (), asked)}
             behind = {
                 run: late
-                for run, pk in keys.items()
-                if (late := _late(connection, pk, counts[run]))
+                for pk, run, version in rows
+                if (late := _late(connection, pk, counts[run])) or version < told.get(run, 0)
             }
         return {
             "behind": behind,

@@ -21,7 +21,7 @@ from hpc_flows.server.access.principals import Principal, Reporter, check_own
 from hpc_flows.server.ingest import NoSuchRun, RunGone
 from hpc_flows.server.problems import Problem, missing
 from hpc_flows.server.routes.guarded import router
-from hpc_flows.server.service import Here, Service, nothing, reply
+from hpc_flows.server.service import Here, Service, reply
 from hpc_flows.server.shapes import Status
 from hpc_flows.server.shapes import reports as shapes
 
@@ -106,6 +106,7 @@ def _take(here: Service, who: Principal, run: str, lines: bytes) -> Response:
             "repeated": made.repeated,
             "refused": made.refused,
             "counts": made.counts,
+            "version": made.version,
         }
     )
 
@@ -115,12 +116,12 @@ def compare(here: Here, who: Reporter, held: shapes.Counts) -> Response:
     """Tell a relay what the server lacks of what it had acknowledged: after a backup came back."""
     if who.grant.run is not None and set(held.runs) - {who.grant.run}:
         raise missing("There is no such run that this token is for.")
-    return reply(here.ingest.behind(held.runs, who.grant.user_id))
+    return reply(here.ingest.behind(held.runs, who.grant.user_id, held.versions))
 
 
 @api.put(
     "/runs/{run}/attachments/{kind}/{key}",
-    status_code=204,
+    response_model=shapes.Attached,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -145,12 +146,12 @@ async def attach(
     if kind == "artifact":
         _check_json(content)
 
-    def keep() -> None:
-        _stored(lambda: here.ingest.attach(run, kind, key, content, who.grant.user_id))
+    def keep() -> int:
+        return _stored(lambda: here.ingest.attach(run, kind, key, content, who.grant.user_id))
 
-    await run_in_threadpool(keep)
+    version = await run_in_threadpool(keep)
     here.hub.changes.add([run])
-    return nothing()
+    return reply({"epoch": here.epoch, "version": version})
 
 
 def _check_json(content: str) -> None:

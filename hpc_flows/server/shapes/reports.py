@@ -39,23 +39,38 @@ class Registered(Shape):
 
 
 class Taken(Shape):
-    """What the server made of a batch; `counts` says how many events of each writer it holds."""
+    """What the server made of a batch; `counts` says how many events of each writer it holds.
+
+    `version` is the run's after it.
+    """
 
     epoch: str
     taken: int
     repeated: int
     refused: int
     counts: dict[str, int]
+    version: int
+
+
+class Attached(Shape):
+    """That an attachment is kept, and the run's version after it."""
+
+    epoch: str
+    version: int
 
 
 class Counts(Shape):
-    """How many events of each writer of each run a relay has had acknowledged."""
+    """How many events of each writer, and which version, of each run a relay was told."""
 
     runs: Annotated[dict[Id, dict[Id, Count]], Field(max_length=MOST_RUNS)]
+    versions: Annotated[dict[Id, Count], Field(default_factory=dict, max_length=MOST_RUNS)]
 
 
 class Behind(Shape):
-    """Of which writers the server has less, and which runs it does not know, or not any more."""
+    """Of which writers the server has less, and which runs it does not know, or not any more.
+
+    A run of which something else is missing, such as an attachment, is in `behind` without writers.
+    """
 
     behind: dict[str, list[str]]
     unknown: list[str]
