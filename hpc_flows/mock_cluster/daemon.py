@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from hpc_flows.mock_cluster.launcher import MockPaths
+from hpc_flows.mock_cluster.launcher import MockPaths, remove_socket
 from hpc_flows.mock_cluster.service import make_service
 from hpc_flows.mock_cluster.sites import SiteError
 
@@ -29,7 +29,11 @@ def main(argv: list[str]) -> int:
         os.write(word, f"ready\n{service.warning}".encode())
         os.close(word)
 
-    service.serve(str(where.socket), ready)
+    path = where.socket
+    try:
+        service.serve(str(path), ready)
+    finally:
+        remove_socket(path, where)
     return 0
 
 

@@ -34,8 +34,8 @@ COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol", "srun",
 #: AF_UNIX paths hold 108 bytes with the ending zero.
 _LONGEST_SOCKET = 100
 _LONGEST_SHEBANG = 120
-_START_SECONDS = 15.0
-_STOP_SECONDS = 15.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
 
 
 class MockError(RuntimeError):
@@ -66,13 +66,19 @@ class MockPaths:
     @property
     def socket(self) -> Path:
         """The controller's socket: in the folder, or in a short one where that path is too long."""
-        own = self.folder / "socket"
-        if len(os.fsencode(own)) <= _LONGEST_SOCKET:
-            return own
-        record = self.folder / "socket-folder"
-        with contextlib.suppress(OSError):
-            return Path(record.read_text()) / "socket"
-        return own
+        if not self.can_hold_socket():
+            with contextlib.suppress(OSError):
+                return Path(self.socket_record.read_text()) / "socket"
+        return self.folder / "socket"
+
+    @property
+    def socket_record(self) -> Path:
+        """Says where the short folder of the socket is."""
+        return self.folder / "socket-folder"
+
+    def can_hold_socket(self) -> bool:
+        """Tell whether a socket in the folder itself has a path that is short enough."""
+        return len(os.fsencode(self.folder / "socket")) <= _LONGEST_SOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,7 @@ def stop(home: str | Path, name: str = "mock", *, keep_jobs: bool = False) -> bo
     where = paths(home, name)
     running = _status(where)
     if running is None:
+        _sweep(where)
         return False
     with contextlib.suppress(MockError):
         ask(home, name, "stop", *(["keep-jobs"] if keep_jobs else []))
@@ -333,15 +340,48 @@ def _write_settings(where: MockPaths, options: StartOptions) -> None:
 
 def _make_socket_folder(where: MockPaths) -> None:
     """Make a short private folder for the socket where its own path is too long."""
-    if len(os.fsencode(where.folder / "socket")) <= _LONGEST_SOCKET:
+    if where.can_hold_socket():
         return
-    record = where.folder / "socket-folder"
-    if record.exists() and Path(record.read_text()).is_dir():
-        return
+    if where.socket_record.exists():
+        # The same as before: commands may be on their way to it. It went with the last controller.
+        with contextlib.suppress(OSError):
+            where.socket.parent.mkdir(mode=0o700)
+        if _is_private(where.socket.parent):
+            return
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if not os.path.isdir(base) or not os.access(base, os.W_OK):
         base = "/tmp"  # noqa: S108 - mkdtemp makes a folder that only the user can enter
-    record.write_text(tempfile.mkdtemp(prefix="hpc-flows-mock-", dir=base))
+    where.socket_record.write_text(tempfile.mkdtemp(prefix="hpc-flows-mock-", dir=base))
+
+
+def _is_private(folder: Path) -> bool:
+    """Tell whether a folder is this user's, and nobody else can enter it."""
+    try:
+        facts = folder.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(facts.st_mode)
+        and facts.st_uid == os.geteuid()
+        and not facts.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    )
+
+
+def remove_socket(path: Path, where: MockPaths) -> None:
+    """Take the socket of a controller that has ended away, and the folder that was made for it."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+        if path.parent != where.folder:
+            path.parent.rmdir()
+
+
+def _sweep(where: MockPaths) -> None:
+    """Take away what a controller that was killed has left outside of its folder."""
+    if not where.socket_record.exists():
+        return
+    with _locked(where.folder / "start.lock"):
+        if not _lock_is_held(where):
+            remove_socket(where.socket, where)
 
 
 def _write_commands(where: MockPaths, options: StartOptions) -> None:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from hpc_flows.mock_cluster.supervisor import Plan
 
 
+#: Seconds between two looks whether the mock's folder is still there.
+_LOOK_AROUND = 60.0
+
+
 class Service:
     """A running mock cluster: what the handlers of commands are given."""
 
@@ -200,6 +204,16 @@ class Service:
                 self.cluster.finish(job, restore.killed())
         self.server.stop()
 
+    def _look_around(self) -> None:
+        """End when the folder was removed: nobody could stop the controller any more."""
+        if self.folder.is_dir():
+            self.clock.call_in(_LOOK_AROUND, self._look_around)
+            return
+        try:
+            self.stop(keep_jobs=False)
+        finally:
+            self.server.stop()
+
     def die(self) -> None:
         """Be killed, as by `kill -9`."""
         os.kill(os.getpid(), signal.SIGKILL)
@@ -218,6 +232,7 @@ class Service:
         gc.collect()
         gc.freeze()
         self.runner.reap()
+        self.clock.call_in(_LOOK_AROUND, self._look_around)
         ready()
         self.server.run()
         self.server.close()

@@ -221,7 +221,7 @@ def end_all(threads: Iterable[SinkThread], seconds: float = 10.0) -> None:
         thread.join(max(deadline - time.monotonic(), 0.0))
 
 
-def start_in_background(settings: Settings, seconds: float = 15.0) -> Holder:
+def start_in_background(settings: Settings, seconds: float = 90.0) -> Holder:
     """Start a relay that outlives this process and its terminal; return who it is.
 
     Raises:
@@ -251,6 +251,8 @@ def start_in_background(settings: Settings, seconds: float = 15.0) -> Holder:
             child.returncode = 0  # it is left to itself: no warning that it was not waited for
             return holder
         time.sleep(0.05)
+    child.kill()  # or it would come up after this was told
+    child.wait()
     raise RelayError(f"The relay has not come up. It said:\n{_last_words(path)}")
 
 

@@ -212,16 +212,6 @@ def test_a_fresh_start_forgets_earlier_jobs(site: MockSite) -> None:
     assert site.submit("-H --wrap true") == "1"
 
 
-def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
-    home = tmp_path / ("long-" * 30)
-    with mock_site.running(home) as site:
-        job = site.submit("-o /dev/null --wrap true")
-        site.wait(job, "COMPLETED")
-        where = mock_cluster.paths(home, "m")
-        assert len(os.fsencode(where.socket)) < 108
-        assert where.socket.parent.stat().st_mode & 0o777 == 0o700
-
-
 def test_commands_start_with_the_standard_library_only(site: MockSite) -> None:
     text = (site.info.bin / "squeue").read_text()
     assert "hpc_flows" not in text.replace(str(site.info.folder), "")

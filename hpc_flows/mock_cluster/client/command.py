@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 import sys
 from _signal import SIG_DFL, SIGINT, SIGPIPE, signal
-from _socket import AF_UNIX, MSG_NOSIGNAL, SOCK_STREAM, socket
+from _socket import AF_UNIX, MSG_NOSIGNAL, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
 from time import monotonic, sleep
 
 from .unreachable import CONNECT_FAILURE, NO_ANSWER, answer_without_controller
@@ -85,6 +85,7 @@ def _connect(path: str, patience: float) -> Link | None:
         sock = socket(AF_UNIX, SOCK_STREAM)
         try:
             sock.connect(path)
+            _check_peer(sock)
         except OSError:
             sock.close()
             if monotonic() >= give_up:
@@ -92,6 +93,16 @@ def _connect(path: str, patience: float) -> Link | None:
             sleep(0.05)
         else:
             return Link(sock)
+
+
+def _check_peer(sock: socket) -> None:
+    """Fail unless the listener is this user's (or root's): the request holds the environment.
+
+    The folder of a socket in /tmp goes with its controller, and then anybody may make it.
+    """
+    user = int.from_bytes(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)[4:8], sys.byteorder)
+    if posix.geteuid() not in (0, user) and user != 0:
+        raise OSError("somebody else listens there")
 
 
 def _request(command: str, argv: list[str]) -> bytes:
