@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from relay_doubles import Failure, FakeServer, Journal, has_all, relay_to, turn_until
 
+from hpc_flows.cli.relay import relay as relay_commands
 from hpc_flows.client.requests import Client
 from hpc_flows.reporting.relay import Relay
 from hpc_flows.reporting.server_sink import ServerSink
@@ -66,6 +68,44 @@ def test_a_server_that_was_down_for_long_gets_everything_later(
     assert fake.lines == 600
     assert relay.trouble == ""
     relay.close()
+
+
+def test_status_tells_what_has_come_to_wait_since_the_server_is_away(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(10)
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    sent = _size(journal)
+    fake.stop()
+    journal.write(500)
+    other = Journal(home, "run-0002")
+    other.write(300)
+    turn_until(relay, lambda: bool(relay.trouble))
+    assert relay.turn() < 20  # it keeps on telling, however long the pause is
+    waits = _size(journal) + _size(other) - sent
+    assert relay.facts()["unsent"] == waits
+    shown = CliRunner().invoke(relay_commands, ["status"]).output
+    assert f"10 events sent, {waits} bytes to send, 2 runs alive" in shown
+    relay.close()
+    other.close()
+
+
+def test_status_says_that_it_does_not_know_what_a_server_has_that_never_answered(
+    fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    fake.stop()
+    journal.write(10)
+    relay = relay_to(fake, home)
+    relay.turn()
+    shown = CliRunner().invoke(relay_commands, ["status"]).output
+    assert "how much is to be sent is not known before the first answer" in shown
+    assert "Connection refused" in shown
+    relay.close()
+
+
+def _size(journal: Journal) -> int:
+    return sum(path.stat().st_size for path in Path(journal.folder, "journal").iterdir())
 
 
 @pytest.mark.parametrize("status", [429, 503])

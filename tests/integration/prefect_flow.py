@@ -10,6 +10,10 @@ from hpc_flows.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
+from hpc_flows.reporting import driver
+
+#: Prefect's server takes long where the machine is busy.
+driver.FLUSH = 150.0
 
 _calls: list[int] = []
 

