@@ -2,7 +2,7 @@
 
 Its form is `active = "name"` and one table `[profiles.<name>]` for each profile. Whoever changes it
 holds the lock beside it from reading to writing, so that of two at once neither loses what it
-wrote; and the file appears whole or not at all.
+wrote; and the file appears whole or not at all. Comments and order stay as people wrote them.
 """
 
 from __future__ import annotations
@@ -88,13 +88,53 @@ def change_profiles(change: Callable[[dict[str, Any]], Any]) -> Any:
     lock = _locked(path)
     try:
         data = read_profiles(path)
-        before = _as_text(data)
+        before = {**data, "profiles": {name: dict(v) for name, v in data["profiles"].items()}}
         result = change(data)
-        if _as_text(data) != before:
-            _write(path, data)
+        if data != before:
+            _write(path, data, _changed(path, before, data))
         return result
     finally:
         os.close(lock)
+
+
+def _changed(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return the file's text with another content, and with its comments.
+
+    Raises:
+        SettingsError: it is written in a form of TOML that cannot be changed like that.
+    """
+    if not os.path.exists(path):
+        return _as_text(after)
+    from hpc_flows.settings.profile_text import Edit  # noqa: PLC0415 - for those who write
+
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            text = file.read()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    edit = Edit(text, _toml)
+    edit.apply(before, after)
+    if _content(edit.text) == {key: after[key] for key in ("active", "profiles")}:
+        return edit.text
+    if "#" not in text:
+        return _as_text(after)
+    msg = (
+        f"{path} is written in a form that cannot be changed without losing its comments. Change "
+        f"it by hand, or write each profile as [profiles.<name>] with lines of `setting = value`."
+    )
+    raise SettingsError(msg)
+
+
+def _content(text: str) -> dict[str, Any] | None:
+    """Return what `read_profiles` would make of a text, or None if it cannot be read."""
+    import tomllib  # noqa: PLC0415 - as in read_profiles
+
+    try:
+        data = tomllib.loads(text)
+    except ValueError:
+        return None
+    active = str(data.get("active", DEFAULT_PROFILE))
+    return {"active": active, "profiles": data.get("profiles", {})}
 
 
 def _locked(path: str) -> int:
@@ -120,29 +160,31 @@ def _unwritable(path: str, error: OSError) -> SettingsError:
     )
 
 
-def _write(path: str, data: Mapping[str, Any]) -> None:
+def _write(path: str, data: Mapping[str, Any], content: str) -> None:
+    path = os.path.realpath(path)  # a link stays one, such as into a folder of kept settings
     temporary = f"{path}.{os.getpid()}"
     try:
         # Nobody else may read it for an instant: it may hold a secret.
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(file, _mode(path, data))
-            with open(file, "w", encoding="utf-8", closefd=False) as text:
-                text.write(_as_text(data))
+            with open(file, "w", encoding="utf-8", newline="", closefd=False) as text:
+                text.write(content)
             os.fsync(file)
         finally:
             os.close(file)
         os.replace(temporary, path)
     except OSError as error:
-        _remove(temporary)
         raise _unwritable(path, error) from error
+    finally:
+        _remove(temporary)  # also after Ctrl-C: it may hold a secret
 
 
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        return  # it was not made, or is a leftover beside the file that nobody reads
+        return  # it has become the file, was not made, or is a leftover that nobody else can read
 
 
 def _mode(path: str, data: Mapping[str, Any]) -> int:
