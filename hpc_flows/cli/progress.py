@@ -21,7 +21,7 @@ from rich.text import Text
 from hpc_flows.cli.tally import STYLES, Tally, by_task, tally
 from hpc_flows.cli.terminal import console, duration, is_unicode
 from hpc_flows.journal.index import summarise
-from hpc_flows.journal.reader import JournalReader
+from hpc_flows.journal.reader import BATCH, JournalReader
 from hpc_flows.journal.replay import RunView
 from hpc_flows.settings import get_settings
 
@@ -68,12 +68,31 @@ class Follower:
         self.view = RunView()
         self._reader = JournalReader(run_dir)
 
-    def catch_up(self) -> bool:
-        """Read what was written since the last time; tell whether there was anything."""
-        events = self._reader.poll()
+    def catch_up(self, limit: int = BATCH) -> bool:
+        """Read what was written since the last time; tell whether there was anything.
+
+        Args:
+            limit: most events that are read; the rest is there the next time.
+        """
+        events = self._reader.poll(limit)
         for event in events:
             self.view.apply(event)
         return bool(events)
+
+    def share_read(self) -> float:
+        """Return which share of the bytes of the journal was read, from 0 to 1."""
+        left = sum(self._reader.unread().values())
+        whole = _folder_size(os.path.join(self.run_dir, "journal"))
+        return 1.0 - min(left / whole, 1.0) if whole else 1.0
+
+
+def _folder_size(folder: str) -> int:
+    """Return the bytes of the files of a folder; of one that is not there, 0."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        return 0
 
 
 class _Newcomers:

@@ -13,7 +13,7 @@ from hpc_flows.cli.run_source import open_source, source_options
 from hpc_flows.cli.run_tables import state_of
 from hpc_flows.cli.runs import RunName
 from hpc_flows.cli.terminal import console, drawing_width, duration, is_unicode
-from hpc_flows.cli.watched import LocalRun, ServerRun, rest_after
+from hpc_flows.cli.watched import LocalRun, ServerRun, reading_words, rest_after
 from hpc_flows.exceptions import UnknownRun
 from hpc_flows.journal.index import find_run
 from hpc_flows.settings import get_settings
@@ -85,7 +85,8 @@ def _in_lines(watched: Watched) -> int:
             return _status(watched)
         began = time.thread_time()
         watched.look()
-        time.sleep(rest_after(time.thread_time() - began))
+        if watched.reading is None:
+            time.sleep(rest_after(time.thread_time() - began))
 
 
 def progress_words(watched: Watched) -> str:
@@ -93,6 +94,8 @@ def progress_words(watched: Watched) -> str:
     row = watched.row
     parts = [f"{name}: {counted.in_words()}" for name, counted in watched.counted.items()]
     state = state_of(row).plain
+    if watched.reading is not None:
+        state += f" ({reading_words(watched.reading)})"
     if row.get("message") and row["state_type"] != "COMPLETED":
         state += f" ({str(row['message']).partition(chr(10))[0]})"
     return f"{row['name']} {state}" + (f" - {'; '.join(parts)}" if parts else "")

@@ -15,7 +15,7 @@ from rich.text import Text
 from hpc_flows.cli.progress import table_lines
 from hpc_flows.cli.run_tables import state_of
 from hpc_flows.cli.terminal import duration, is_unicode
-from hpc_flows.cli.watched import rest_after
+from hpc_flows.cli.watched import reading_words, rest_after
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _HELP = "q leave   l logs   t timeline   j/k scroll"
 _KEYS_DOWN, _KEYS_UP = ("j", "\x1b[B"), ("k", "\x1b[A")
+
+#: Seconds for which keys are waited for while there is more to read.
+_GLANCE = 0.01
 
 #: Lines of the screen that are neither table nor what is below it: head, rule, foot.
 _FIXED = 3
@@ -80,7 +83,7 @@ class Screen:
         self._show()
         rest = rest_after(0.0)
         while not self._watched.is_over:
-            if self._leaves(rest):
+            if self._leaves(rest if self._watched.reading is None else _GLANCE):
                 return False
             began = time.thread_time()
             if self._watched.look() or not self._shows_logs:
@@ -160,7 +163,10 @@ class Screen:
         end = row["ended"] or time.time()
         clock = "" if row["started"] is None else duration(float(int(end - row["started"])))
         line = Text(f"{row['flow']} ({row['name']})", style="bold")
-        return line.append("  ").append_text(state_of(row)).append(f"  {clock}", "dim")
+        line.append("  ").append_text(state_of(row)).append(f"  {clock}", "dim")
+        if self._watched.reading is not None:
+            line.append(f"  {reading_words(self._watched.reading)}", "yellow")
+        return line
 
 
 def _key() -> str:

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 #: Seconds between two looks, at least and at most; between, four times what a look takes.
 LEAST_REST, MOST_REST, REST = 0.25, 10.0, 4.0
 
+#: Seconds for which journals are read, at least, before there is something to see, and events that
+#: are read at a time.
+FIRST_READ, AT_ONCE = 0.5, 5000
+
+#: For how many times the time that showing took, at least, the rest of long journals is read.
+_READ_SHARE = 3.0
+
 #: Log records that are kept to scroll in.
 KEPT = 500
 
@@ -39,11 +46,14 @@ class Watched(Protocol):
         row: `name`, `flow`, `state_type`, `state_name`, `message`, `started`, `ended`, `driver`.
         counted: tallies by task.
         is_over: whether nothing comes any more.
+        reading: which share was read of what was written before, from 0 to 1; None once that is
+            all. Until then `counted` and the timeline are as of some time before.
     """
 
     row: Row
     counted: dict[str, Tally]
     is_over: bool
+    reading: float | None
 
     def look(self) -> bool:
         """Learn what is new; tell whether anything is."""
@@ -62,21 +72,35 @@ class LocalRun:
         self.row: Row = {}
         self.counted: dict[str, Tally] = {}
         self.is_over = False
+        self.reading: float | None = None
         self._folder = folder
         self._follower = Follower(folder)
+        self._looked = time.monotonic()
         self._ended: dict[str, Lane] = {}
 
     def look(self) -> bool:
-        """Read what was written since the last time."""
+        """Read what was written since the last time, or a part of it where that is much."""
         about = summarise(self._folder)  # before the rest, so that nothing is missed at the end
-        changed = self._follower.catch_up()
-        while self._follower.catch_up():
-            pass
+        changed = self._read()
         before, self.row = self.row, {**about.to_dict(), "driver": driver_word(about)}
-        self.is_over = not goes_on(about)
+        self.is_over = self.reading is None and not goes_on(about)
         if changed or not self.counted:
             self.counted = by_task_of(self._follower.view)
         return changed or self.row != before
+
+    def _read(self) -> bool:
+        """Read, longer than it took to show what was read before; tell whether there was anything.
+
+        So something is seen at once, and showing it makes reading it all a third longer at most.
+        """
+        began = time.monotonic()
+        until = began + max(FIRST_READ, _READ_SHARE * (began - self._looked))
+        changed = more = self._follower.catch_up(AT_ONCE)
+        while more and time.monotonic() < until:
+            more = self._follower.catch_up(AT_ONCE)
+        self.reading = self._follower.share_read() if more else None
+        self._looked = time.monotonic()
+        return changed
 
     def timeline(self, width: int, *, unicode: bool) -> list[Text]:
         """Return the lines of the timeline as of the last look."""
@@ -108,6 +132,7 @@ class ServerRun:
         self.row = row
         self.counted: dict[str, Tally] = {}
         self.is_over = False
+        self.reading: float | None = None
         self._api = api
         self._version: Any = None
         self._draw: Callable[[int, bool], list[Text]] = lambda _width, _unicode: []
@@ -169,3 +194,8 @@ def _tallies(counts: Row) -> dict[str, Tally]:
 def rest_after(cost: float) -> float:
     """Return the seconds until the next look, after one that took so much processor time."""
     return min(MOST_REST, max(LEAST_REST, cost * REST))
+
+
+def reading_words(share: float) -> str:
+    """Return that only a share of the journal was read."""
+    return f"reading its journal: {int(100 * share)} %"
