@@ -45,8 +45,9 @@ FLOORS = {
 ORDER = ["_version", *(name for names in FLOORS.values() for name in names.split())]
 
 #: The doors upward, opened late: `Flow.serve` and `Flow.deploy` import deployments when they are
-#: called, and a root run starts its reporting where somebody wants reports.
-DOORS = {("flows", "deployments"), ("flows", "reporting")}
+#: called, and a root run, of a flow or of a task that is called outside of any, starts its
+#: reporting where somebody wants reports.
+DOORS = {("flows", "deployments"), ("flows", "reporting"), ("task_runners", "reporting")}
 
 #: Types that a lower module names in annotations and never loads.
 SEEN_FROM_BELOW: dict[tuple[str, str], str] = {
