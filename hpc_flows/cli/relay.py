@@ -114,7 +114,7 @@ def _standing(facts: dict[str, Any]) -> list[str]:
     where = f"{facts['mode']}, pid {facts['pid']} on {facts['host']}"
     alive = {True: "", False: ", which has ended", None: f", last heard {moment(facts['told'])}"}
     lines = [f"{facts['sink']}: {facts['state']} ({where}{alive[facts['lives']]})"]
-    sent = f"  {count(facts['sent'], 'event')} sent, {facts['unsent']} bytes to send"
+    sent = f"  {count(facts['sent'], 'event')} sent, {_waiting(facts['unsent'])}"
     sent += f", {count(len(facts['live']), 'run')} alive"
     for name in ("refused", "damaged"):
         sent += f", {count(facts[name], 'line')} {name}" if facts[name] else ""
@@ -122,11 +122,18 @@ def _standing(facts: dict[str, Any]) -> list[str]:
     if facts["heard"] is not None:
         lines.append(f"  last answer at {moment(facts['heard'])}")
     if facts["trouble"]:
-        lines.append(f"  {facts['trouble']} Again in {facts['next_try']:.0f} s.")
+        again = facts["next_try"] - (time.time() - facts["told"])
+        lines.append(f"  {facts['trouble']} Again in {max(again, 0.0):.0f} s.")
     if facts["unsaved"]:
         lines.append(f"  Cursors cannot be kept: {facts['unsaved']}")
     lines += [f"  {note}" for note in (facts["way"], *facts["notes"]) if note]
     return lines
+
+
+def _waiting(unsent: int | None) -> str:
+    if unsent is None:  # where the cursors lie is known once the server has said who it is
+        return "how much is to be sent is not known before the first answer"
+    return f"{unsent} bytes to send"
 
 
 @relay.command(short_help="Send what is not sent yet, and return.")
@@ -174,7 +181,7 @@ def _told(thread: SinkThread) -> tuple[str, bool]:
         text += f", {count(facts['refused'], 'line')} refused"
     if not done:
         why = facts["trouble"] or thread.problem or "the time was over"
-        text += f", {facts['unsent']} bytes not sent: {why}"
+        text += f", {_waiting(facts['unsent'])}: {why}"
     return "\n  ".join([text, *facts["notes"]]), done
 
 

@@ -34,8 +34,10 @@ BEAT_LIVE, BEAT_IDLE = 1.0, 15.0
 LONGEST_PAUSE, REFUSAL_PAUSE = 60.0, 60.0
 #: Seconds between two looks for new runs.
 NEW_RUNS = 0.4
-#: Seconds between two words about how it stands.
-_TELL = 2.0
+#: Seconds between two words about how it stands; and in trouble, when journals are measured for it.
+_TELL, _TELL_IN_TROUBLE = 2.0, 15.0
+#: The most seconds that measuring takes.
+_MEASURE = 0.5
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -102,7 +104,7 @@ class Relay:
             self.roster.finish()
 
     def unsent(self) -> int:
-        """Return how many bytes of journals are not sent, as of the last look."""
+        """Return how many bytes of journals are not sent, as far as is known."""
         return 0 if self.roster is None else self.roster.unsent()
 
     def is_done(self) -> bool:
@@ -114,7 +116,10 @@ class Relay:
 
     def tell(self) -> None:
         """Write down how it stands."""
-        self._next_word = time.monotonic() + _TELL
+        now = time.monotonic()
+        self._next_word = now + (_TELL_IN_TROUBLE if self.trouble else _TELL)
+        if self.trouble and self.roster is not None:
+            self.roster.measure(until=now + _MEASURE)
         self._standing.write(self.facts())
 
     def facts(self) -> dict[str, Any]:
@@ -134,7 +139,7 @@ class Relay:
             "heard": self._heard,
             "live": [] if roster is None else roster.live(),
             "sent": 0 if roster is None else roster.sent(),
-            "unsent": self.unsent(),
+            "unsent": None if roster is None else roster.unsent(),
             "refused": refused,
             "damaged": damaged,
             "unsaved": "" if roster is None else roster.unsaved,
@@ -240,7 +245,7 @@ class Relay:
         """Return the seconds until the next turn has something to do."""
         now = time.monotonic()
         if self._next_try > now or self.roster is None:
-            return max(self._next_try - now, 0.0)
+            return max(min(self._next_try, self._next_word) - now, 0.0)
         due = [self.roster.next_look(), self._next_word]
         due += [self._next_beat()] if self.sink.takes_pulses else []
         due += [now + NEW_RUNS] if self._only is None else []

@@ -67,6 +67,23 @@ class Roster:
                 return True
         return more
 
+    def measure(self, until: float) -> None:
+        """Find out how much waits while nothing can be sent; stop at a time."""
+        self._discover()
+        for each in self._all():
+            if time.monotonic() >= until:
+                return
+            if each.feed is None and each.looked and each.over:
+                continue  # it had been sent when it was let go
+            if each.trouble and each.claim is None:
+                continue  # another relay tells of it
+            feed = each.feed or RunFeed(describe(each.id, each.folder), self._sink, self.store)
+            try:
+                each.unsent = feed.unsent()
+            except (RunVanished, RunUnreadable):
+                continue  # the next look sees to it
+            each.ask_driver(now=False)
+
     def next_look(self) -> float:
         """Return when a run is due, by the monotonic clock; infinity when there is none."""
         return min((each.next for each in self._all()), default=float("inf"))
