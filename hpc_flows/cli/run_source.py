@@ -84,7 +84,11 @@ def open_source(*, local: bool) -> Source:
     from hpc_flows.client import Api, Client, ServerBusy, ServerUnreachable  # noqa: PLC0415
 
     try:
-        api = Api(Client(endpoint.url, endpoint.token, timeout=10.0))
+        client = Client(endpoint.url, endpoint.token, timeout=10.0)
+        command = click.get_current_context(silent=True)
+        if command is not None:  # what is shown may be asked for until the command ends
+            command.call_on_close(client.close)
+        api = Api(client)
         api.me()
     except (ServerUnreachable, ServerBusy) as error:
         complain(

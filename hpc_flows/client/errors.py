@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hpc_flows.exceptions import ServerError
+from hpc_flows.settings.kinds import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: HTTP's words for what the client treats in a way of its own.
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, GONE, TOO_LARGE = 401, 403, 404, 409, 410, 413
@@ -51,3 +57,15 @@ class ServerBusy(ServerRefusal):
     ) -> None:
         super().__init__(message, status, code)
         self.retry_after = retry_after
+
+
+def without(text: str, secrets: Iterable[str | None]) -> str:
+    """Return what a server said, without what we have shown it to be let in.
+
+    One that repeats a request, as proxies and servers in debug mode do, would else put our keys
+    into messages, and these go into logs.
+    """
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, MASK)
+    return text

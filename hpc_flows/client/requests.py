@@ -18,6 +18,7 @@ from hpc_flows.client.errors import (
     ServerBusy,
     ServerRefusal,
     ServerUnreachable,
+    without,
 )
 from hpc_flows.client.pacing import Backoff, seconds_asked
 from hpc_flows.client.proof import check_proof, token_id
@@ -279,7 +280,7 @@ class Client:
     def _checked(self, raw: RawResponse) -> Response:
         if raw.status < _ERRORS:
             return Response(*raw)
-        code, message = _told(raw)
+        code, message = (without(text, [self._token]) for text in _told(raw))
         where = f"The server at {self._connection or 'that address'}"
         text = f"{where} answered {raw.status}: {message}"
         if raw.status in BUSY or raw.status >= _SERVER_ERRORS:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc_flows.jobs.evidence import Decision, Verdict
+from hpc_flows.journal.event import told_request
 from hpc_flows.resources import Resources, format_memory, format_walltime
 from hpc_flows.schedulers.base import JobStatus, Phase
 
@@ -125,7 +126,7 @@ def details(verdict: Verdict, subject: Subject) -> dict[str, Any]:
         "node": _node(status, subject),
         "cluster": subject.cluster,
         "token": subject.token,
-        "requested": subject.requested.to_dict(),
+        "requested": told_request(subject.requested),
         "output": subject.output,
         "clue": verdict.clue,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import PayloadError, SubmissionRejected
 from hpc_flows.jobs import causes
+from hpc_flows.journal.event import told_request
 from hpc_flows.logging import ERROR, run_log
 from hpc_flows.states import FINAL_TYPES, State, StateType, crashed_by
 
@@ -83,7 +84,11 @@ def believed(state: State, data: dict[str, Any], results: RunResults, element: E
     elif _is_refused(state):
         said, subject = message or "The payload was refused.", element.subject()
         message = causes.refusal(said, subject, details)
-        details = {**details, "requested": subject.requested.to_dict(), "output": subject.output}
+        details = {
+            **details,
+            "requested": told_request(subject.requested),
+            "output": subject.output,
+        }
         value = PayloadError(message)
     return State(
         state.type,

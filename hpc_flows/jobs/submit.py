@@ -26,6 +26,7 @@ from hpc_flows.jobs.asking import Asker
 from hpc_flows.jobs.collect import Collector
 from hpc_flows.jobs.limits import Bucket, backoff
 from hpc_flows.jobs.submission import Stage
+from hpc_flows.journal.event import told_request
 from hpc_flows.logging import ERROR
 from hpc_flows.states import Cancelled, Failed, InfrastructurePending, StateType
 
@@ -228,7 +229,7 @@ class Desk:
                 "task_runs": [element.call.run.id for element in head.elements],
                 "array": spec.array,
                 "script": head.folders.script,
-                "resources": head.resources.to_dict(),
+                "resources": told_request(head.resources),
             },
             durable=True,
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from hpc_flows.resources import Resources
     from hpc_flows.runs import FlowRun, TaskRun
     from hpc_flows.states import State, StateType
 
@@ -43,6 +44,9 @@ MAX_LINE = 16 * 1024 * 1024
 
 #: Characters of a message that are kept; the rest is cut, with a mark.
 LONGEST_MESSAGE = 65536
+
+#: Stands for what is not told, as in the settings.
+_HIDDEN = "********"
 
 #: Tasks of which it is remembered what their runs have in common.
 _MOST_ALIKE = 1000
@@ -188,6 +192,17 @@ def _type_text(kind: StateType) -> str:
     return text
 
 
+def told_request(resources: Resources) -> dict[str, Any]:
+    """Return a task's request as journals tell it: of its variables only the names.
+
+    What is in `environment` may be secrets; a journal goes to servers, and is shown to projects.
+    """
+    told = resources.to_dict()
+    if "environment" in told:
+        told["environment"] = dict.fromkeys(told["environment"], _HIDDEN)
+    return told
+
+
 def run_text(run: TaskRun, alike: dict[tuple[object, ...], str]) -> str:
     """Return the data of a new task run as JSON; `alike` keeps what runs of a task have in common.
 
@@ -213,7 +228,7 @@ def _shared_text(run: TaskRun) -> str:
         "task": run.task_name,
         "key": run.task_key,
         "flow_run": run.flow_run_id,
-        "resources": None if resources is None else resources.to_dict(),
+        "resources": None if resources is None else told_request(resources),
         "tags": run.tags,
     }
     return encode(data)[1:]

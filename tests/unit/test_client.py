@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import socketserver
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from relay_doubles import TOKEN, Failure, FakeServer
@@ -25,6 +26,7 @@ from hpc_flows.client import (
     ServerUnreachable,
 )
 from hpc_flows.client.address import parse_address
+from hpc_flows.client.connection import Connection, RawResponse
 from hpc_flows.client.pacing import Backoff, seconds_asked
 from hpc_flows.client.requests import with_query
 
@@ -120,6 +122,24 @@ def test_errors_tell_what_the_server_said(fake: FakeServer) -> None:
     with Client(fake.url, TOKEN) as client, pytest.raises(ServerRefusal, match="no such run") as no:
         client.request("POST", "/runs/run-0001/events", b"")
     assert (no.value.status, no.value.code) == (404, "not-found")
+
+
+def test_t5_a_server_that_repeats_what_it_was_sent_does_not_bring_our_token_into_messages(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Connection.request
+
+    def repeated(self: Connection, method: str, path: str, *rest: Any) -> RawResponse:
+        if path.endswith("/hello"):
+            return ask(self, method, path, *rest)
+        seen = str(rest[-1])
+        assert TOKEN in seen
+        return RawResponse(403, {}, json.dumps({"error": TOKEN, "message": seen}).encode())
+
+    monkeypatch.setattr(Connection, "request", repeated)
+    with Client(fake.url, TOKEN) as client, pytest.raises(ServerRefusal, match="Bearer") as told:
+        client.get("/me")
+    assert TOKEN not in str(told.value) + told.value.code
 
 
 def test_nobody_there_is_told_with_the_address() -> None:

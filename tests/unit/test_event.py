@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from hpc_flows import Resources
 from hpc_flows.journal import event as event_module
-from hpc_flows.journal.event import Event, Lines, encode, run_text, seal, state_text
+from hpc_flows.journal.event import (
+    Event,
+    Lines,
+    encode,
+    run_text,
+    seal,
+    state_text,
+    told_request,
+)
 from hpc_flows.journal.reader import NewerVersionError, decode
 from hpc_flows.runs import TaskRun
 from hpc_flows.states import State, StateType
@@ -219,3 +227,15 @@ def test_a_line_is_whole_also_when_the_machine_has_just_been_started(
     number, made = Lines("r", "w").make("state", "{}")
     event = decode(made[:-1])
     assert (number, event.seq, event.mono, event.kind) == (1, 1, 0.012345, "state")
+
+
+def test_t5_a_journal_tells_the_names_of_a_tasks_variables_and_not_what_is_in_them() -> None:
+    asked = Resources(cpus=2, environment={"API_TOKEN": "canary-91c7", "OMP_NUM_THREADS": 4})
+    told = told_request(asked)
+    assert told == {
+        "cpus": 2,
+        "environment": {"API_TOKEN": "********", "OMP_NUM_THREADS": "********"},
+    }
+    assert Resources.from_dict(told).describe() == asked.describe()
+    assert told_request(Resources(cpus=2)) == {"cpus": 2}
+    assert "canary-91c7" in asked.environment.values()

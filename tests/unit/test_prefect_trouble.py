@@ -18,6 +18,7 @@ from prefect_double import (
     whole_run,
 )
 
+from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.reporting.prefect import PrefectSink
 from hpc_flows.reporting.prefect import pacing as pacing_module
 from hpc_flows.reporting.prefect import report as report_module
@@ -216,6 +217,22 @@ def test_the_auth_string_goes_before_the_key(
 ) -> None:
     opened(double, **options)
     assert double.asked[0].headers.get("Authorization") == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/admin/version", 401), *[("/flow_runs/", n) for n in (403, 422, 429, 500)]],
+)
+def test_t5_a_server_that_repeats_what_it_was_sent_does_not_bring_our_keys_into_messages(
+    double: PrefectDouble, path: str, status: int
+) -> None:
+    key, auth = "pnu_canary_7c31", "ann:canary-of-ann"
+    shown = [key, auth, "canary-of-ann", "YW5uOmNhbmFyeS1vZi1hbm4="]
+    double.next(path, status, {"detail": " ".join(["You sent", *shown, "." * 600])})
+    sink = double.sink(key=key, auth=auth)
+    with pytest.raises(HpcFlowsError, match="You sent") as told:
+        sink.open() if path == "/admin/version" else sink.send(whole_run().batch())
+    assert not [secret for secret in shown if secret in str(told.value)]
 
 
 def test_a_server_that_asks_for_a_token_against_forgery_gets_it() -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 from hpc_flows._version import __version__
 from hpc_flows.client.address import parse_address
 from hpc_flows.client.connection import Connection
-from hpc_flows.client.errors import NoServer, ServerUnreachable
+from hpc_flows.client.errors import NoServer, ServerUnreachable, without
 from hpc_flows.client.pacing import seconds_asked
 from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.reporting.prefect.pacing import Breaker
@@ -37,6 +37,8 @@ _NOT_TWICE = frozenset({"/logs/", "/artifacts/"})
 #: The first version that takes task runs by events.
 _OLDEST = 3
 _LONGEST_WORDS = 500
+#: Characters of a password that is looked for by itself: a shorter one is in any text.
+_SHORTEST_PASSWORD = 6
 
 
 class Rejected(HpcFlowsError):
@@ -81,6 +83,7 @@ class PrefectServer:
             "Content-Type": "application/json",
             **_authorization(key, auth),
         }
+        self._secrets = (key or "", *_parts_of(auth or ""))
         self._csrf: dict[str, str] = {}
         self._breaker = Breaker()
         self._asked = float("-inf")
@@ -207,8 +210,14 @@ class PrefectServer:
                 "must be that of the API: it ends in /api."
             ) from None
 
+    def _shown(self) -> list[str]:
+        """Return what we show to be let in, as it is and as it is sent."""
+        sent = self._headers.get("Authorization", "").partition(" ")[2]
+        return [sent, *self._secrets, *self._csrf.values()]
+
     def _error(self, raw: RawResponse, asked: str) -> HpcFlowsError:
-        words = raw.body[:_LONGEST_WORDS].decode("utf-8", "replace").strip()
+        words = raw.body.decode("utf-8", "replace")
+        words = without(words, self._shown())[:_LONGEST_WORDS].strip()
         text = f"The Prefect server at {self} answered {raw.status} to {asked}: {words}"
         if raw.status == _TOO_MANY:
             asked_for = seconds_asked(raw.headers.get("retry-after"))
@@ -225,6 +234,12 @@ class PrefectServer:
             asked_for = seconds_asked(raw.headers.get("retry-after"))
             return SinkTrouble(text, retry_after=asked_for, answered=True)
         return Rejected(text, raw.status)
+
+
+def _parts_of(auth: str) -> tuple[str, str]:
+    """Return a login, and the password in it if it is long enough to stand for itself."""
+    password = auth.partition(":")[2]
+    return auth, password if len(password) >= _SHORTEST_PASSWORD else ""
 
 
 def _authorization(key: str | None, auth: str | None) -> dict[str, str]:
