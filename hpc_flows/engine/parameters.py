@@ -44,6 +44,8 @@ def bind(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any])
     if not is_plain_function(fn) or fn.__code__.co_flags & (_VARARGS | _VARKEYWORDS):
         return _bind_any(fn, args, kwargs)
     code = fn.__code__
+    if not kwargs and len(args) == code.co_argcount and not code.co_kwonlyargcount:
+        return dict(zip(code.co_varnames, args))  # noqa: B905 - other local variables follow
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     positional = names[: code.co_argcount]
     if len(args) > len(positional):

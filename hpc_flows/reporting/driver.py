@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FLUSH, FLUSH_IN_TROUBLE = 5.0, 1.5
 #: Seconds for which events are collected before they are sent.
 _COLLECT = 0.1
+#: Seconds of silence after which the console tells of it; and how many times as long the next
+#: silence has to be, so that a network that comes and goes does not fill the console.
+TELL_AFTER, _LONGER = 60.0, 10
 #: Seconds of the pause after an error that nobody has foreseen.
 _UNFORESEEN_PAUSE = 30.0
 
@@ -79,6 +82,7 @@ class _SinkThread(Thread):
         self._relay: Relay | None = None
         self._problem = ""
         self._is_done = False
+        self._silence = _Silence(sink.name)
         self._began = time.monotonic()
 
     def run(self) -> None:
@@ -114,10 +118,12 @@ class _SinkThread(Thread):
 
     def _turn(self, relay: Relay) -> float:
         try:
-            return relay.turn()
+            pause = relay.turn()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the flow goes on
             self._problem = f"Reporting had trouble that was not foreseen: {error!r}."
             return _UNFORESEEN_PAUSE
+        self._silence.tell(relay.trouble)
+        return pause
 
     def _rest(self, pause: float) -> None:
         """Wait until something is due, or was journalled; never less than it takes to collect."""
@@ -138,6 +144,38 @@ class _SinkThread(Thread):
                 self._is_done = True
                 return
             time.sleep(min(max(pause, 0.02), 0.2))
+
+
+class _Silence:
+    """Tells people, rarely, that a sink takes nothing for long, and that it does again.
+
+    Args:
+        name: of the sink.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._since: float | None = None
+        self._is_told = False
+        self._after = TELL_AFTER
+
+    def tell(self, trouble: str) -> None:
+        """Take note of the trouble that there is now; an empty text is none."""
+        now = time.monotonic()
+        if not trouble:
+            if self._is_told:
+                sys.stderr.write(f"{self._name} takes reports again.\n")
+            self._since, self._is_told = None, False
+        elif self._since is None:
+            self._since = now
+        elif not self._is_told and now - self._since >= self._after:
+            self._is_told = True
+            self._after *= _LONGER
+            sys.stderr.write(
+                f"Nothing has reached {self._name} for {now - self._since:.0f} s: {trouble}\n"
+                f"The flow goes on, and nothing is lost: it stands in the journal. `hpc-flows "
+                f"relay status` tells more.\n"
+            )
 
 
 def begin(root: RootRun) -> Reporting | None:

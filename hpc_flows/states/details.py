@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpc_flows.exceptions import (
+    CRASH_CAUSES,
     CancelledRun,
     CrashedRun,
     FailedRun,
@@ -119,7 +120,9 @@ def state_with(
     facts = dict(details or {})
     for option in _options_of(type_):
         if option in more:
-            facts[option] = _safe(more.pop(option))
+            key, value = _fact(option, more.pop(option))
+            if value is not None:
+                facts[key] = _safe(value)
     label = more.pop("name", None) or name
     given = more.pop("state_details", None)
     if more:
@@ -134,8 +137,22 @@ def _options_of(type_: StateType) -> tuple[str, ...]:
     if type_.value == "SCHEDULED":
         return ("scheduled_time",)
     if type_.value == "PAUSED":
-        return ("pause_timeout", "pause_reschedule", "pause_key")
+        own = ("timeout_seconds", "pause_expiration_time", "reschedule")
+        return (*own, "pause_timeout", "pause_reschedule", "pause_key")
     return ()
+
+
+def _fact(option: str, value: Any) -> tuple[str, Any]:
+    """Return the detail that an option of a constructor becomes, under its name among details."""
+    if option == "reschedule":
+        return "pause_reschedule", value
+    if option == "pause_expiration_time":
+        return "pause_timeout", value
+    if option == "timeout_seconds" and value is not None:
+        from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - few states have one
+
+        return "pause_timeout", datetime.now(UTC) + timedelta(seconds=value)
+    return option, value
 
 
 def copied(
@@ -187,6 +204,14 @@ def exception_of(state: State) -> BaseException:
         f"{type(value).__name__} cannot be resolved into an exception."
     )
     raise TypeError(msg)
+
+
+def stand_in(state: State) -> BaseException:
+    """Return the exception that stands for how a run ended that left none of its own."""
+    message = state.message or f"The run ended in state {state.name}."
+    if state.is_crashed():
+        return CRASH_CAUSES.get(state.name, CrashedRun)(message, state.details)
+    return _wrapper(state)(message)
 
 
 def _wrapper(state: State) -> type[BaseException]:

@@ -57,7 +57,8 @@ class Router:
         waiting: list[TaskCall] = []
         for call in calls:
             submitted.add(call)
-            plain = not call.wait_for and is_plain(call.args) and is_plain(call.kwargs.values())
+            plain = not call.wait_for and is_plain(call.args)
+            plain = plain and (not call.kwargs or is_plain(call.kwargs.values()))
             (ready if plain else waiting).append(call)
         if ready:
             self._submit(task, ready)
@@ -155,6 +156,8 @@ class Router:
 
     def _own(self) -> TaskRunner:
         """Return the flow's runner, started."""
+        if self._runner is not None and self._started:
+            return self._runner
         with self._lock:
             if self._runner is None:
                 # Here, because a flow that submits nothing needs no threads.

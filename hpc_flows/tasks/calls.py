@@ -168,7 +168,7 @@ def _hand_out_in(
     for index, (args, kwargs) in enumerate(arguments):
         upstream = (
             ()
-            if not waited and is_plain(args) and is_plain(kwargs.values())
+            if not waited and is_plain(args) and (not kwargs or is_plain(kwargs.values()))
             else (find_futures((args, kwargs, waited)))
         )
         run = _new_run(task, context, bound[index], upstream, index if mapped else None)
@@ -197,7 +197,7 @@ def _new_run(
         name,
         flow_run_id=flow_run.id if flow_run is not None else None,
         tags=_tags_in(task, context),
-        upstream=tuple(dict.fromkeys(future.task_run_id for future in upstream)),
+        upstream=tuple(dict.fromkeys(f.task_run_id for f in upstream)) if upstream else (),
         resources=task.resources,
         map_index=map_index,
     )
