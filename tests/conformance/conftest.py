@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpc_flows.schedulers.base import Scheduler
 
 #: Seconds that any of these short jobs may take on a busy machine; walltime has its own.
-_PATIENCE = 60.0
+_PATIENCE = 150.0
 
 _PARAMS = [
     "mock",
@@ -62,7 +62,7 @@ class Bench:
     def spec(self, token: str, resources: Resources | None = None, **fields: object) -> JobSpec:
         """Return a spec of a small job."""
         usual = {"output": str(self.folder / f"{token}.out"), "workdir": str(self.folder)}
-        wanted = Resources(memory="100M", walltime="5m").merged(resources)
+        wanted = Resources(memory="100M", walltime="1h").merged(resources)
         return JobSpec(token=token, resources=wanted, **{**usual, **fields})  # type: ignore[arg-type]
 
     def submit(
@@ -155,15 +155,15 @@ def _on_the_mock(name: str, folder: Path) -> Iterator[Bench]:
     home = Path(tempfile.mkdtemp(prefix="hf-mock-", dir="/tmp"))
     mock = [sys.executable, "-m", "hpc_flows.mock_cluster"]
     start = [*mock, "start", "--home", str(home), "--set", "minute=4", "--set", "limit_grain=0.5"]
-    subprocess.run(start, check=True, timeout=60)
+    subprocess.run(start, check=True, timeout=_PATIENCE)
     try:
         if name.endswith("slurmdbd-down"):
             fault = [*mock, "faults", "--home", str(home), "add", "slurmdbd_down", "times=0"]
-            subprocess.run(fault, check=True, timeout=60)
+            subprocess.run(fault, check=True, timeout=_PATIENCE)
         path = str(home / "mock" / "mock" / "bin")
         yield Bench(name, Slurm(LocalTransport(), path=[path]), folder, 4.0)
     finally:
-        subprocess.run([*mock, "stop", "--home", str(home)], check=True, timeout=60)
+        subprocess.run([*mock, "stop", "--home", str(home)], check=True, timeout=_PATIENCE)
         shutil.rmtree(home)
 
 

@@ -80,9 +80,17 @@ def test_a_job_that_a_signal_ends_says_which(bench: Bench, name: str, number: in
 
 
 def test_a_job_waits_then_runs(bench: Bench) -> None:
-    job = bench.submit("sleep 2")
+    word = bench.folder / bench.token()
+    job = bench.submit(f"until [ -e {word} ]; do sleep 0.1; done")
     seen = []
-    bench.watch(job, lambda found: seen.append(found[job].phase) or all_ended(found))  # type: ignore[func-returns-value]
+
+    def look(found: dict[str, JobStatus]) -> bool:
+        seen.append(found[job].phase)
+        if found[job].phase is Phase.RUNNING:
+            word.touch()
+        return all_ended(found)
+
+    bench.watch(job, look)
     assert Phase.RUNNING in seen
     order = [Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.ENDING, Phase.ENDED]
     assert seen == sorted(seen, key=order.index)
@@ -317,7 +325,10 @@ def test_the_history_keeps_what_has_ended(bench: Bench) -> None:
     assert (status.name, status.ending, status.exit_code) == (token, Ending.FAILED, 7)
     assert status.source == "history"
     assert status.elapsed is not None
-    assert 1 <= status.elapsed <= 5
+    assert status.elapsed >= 1
+    assert status.started is not None
+    assert status.ended is not None
+    assert status.elapsed == pytest.approx(status.ended - status.started, abs=1)
     assert bench.scheduler.history(["99999999"]) == {}
 
 
@@ -450,9 +461,9 @@ def test_a_site_describes_itself(bench: Bench) -> None:
     assert gpu.gpus == ("a100:4",)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_job_is_ended_at_its_limit(bench: Bench, doomed: JobStatus) -> None:
-    status = bench.watch(doomed.job, all_ended, 3 * bench.minute)[doomed.job]
+    status = bench.watch(doomed.job, all_ended, 3 * bench.minute + 150)[doomed.job]
     assert (status.raw, status.ending) == ("TIMEOUT", Ending.WALLTIME)
     assert status.exit_code is None
     assert "DUE TO TIME LIMIT" in bench.output(doomed.name)

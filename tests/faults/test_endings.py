@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from hpc_flows.journal.replay import RunView
 
-_LONGEST = 60
+_LONGEST = 300
+pytestmark = pytest.mark.timeout(600)
 WHERES = ("threads", "processes", "cluster")
 
 _BEGINNING = """

@@ -56,7 +56,7 @@ def test_a_laptop_pulls_over_ssh(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert "600 events taken" in done.stdout, done.stdout + done.stderr
