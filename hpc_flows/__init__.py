@@ -81,10 +81,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+        from hpc_flows.exceptions.absent import no_such_name  # noqa: PLC0415 - once it is wrong
 
-        msg = f"module 'hpc_flows' has no attribute {name!r}.{close_match(name, _HOMES)}"
-        raise AttributeError(msg)
+        raise no_such_name(__name__, name, _HOMES)
     module = __import__(f"hpc_flows.{_HOMES[name]}", fromlist=[name])
     value = getattr(module, name)
     globals()[name] = value

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from hpc_flows.engine.parameters import parameter_names
-from hpc_flows.exceptions import ParameterError, ReservedArgumentError
+from hpc_flows.exceptions import (
+    OptionValueError,
+    ParameterError,
+    ReservedArgumentError,
+    close_match,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +129,10 @@ def check_serializer(owner: str, serializer: Any) -> Any:
 
     Raises:
         ParameterError: it is something else.
+        OptionValueError: there is no serializer of that name.
     """
+    if isinstance(serializer, str):
+        _check_serializer_name(owner, serializer)
     is_serializer = hasattr(serializer, "dumps") and hasattr(serializer, "loads")
     if serializer is None or isinstance(serializer, str) or is_serializer:
         return serializer
@@ -133,6 +141,21 @@ def check_serializer(owner: str, serializer: Any) -> Any:
         f"dumps and loads, not {serializer!r}."
     )
     raise ParameterError(msg)
+
+
+def _check_serializer_name(owner: str, name: str) -> None:
+    """Refuse a typo where it is written, not when the first result is kept."""
+    from hpc_flows.serializers.naming import REGISTERED, TYPES  # noqa: PLC0415 - few give a name
+
+    if name in TYPES or name in REGISTERED or ":" in name:
+        return
+    known = ", ".join([*TYPES, *REGISTERED])
+    msg = (
+        f"{owner}: there is no serializer {name!r}.{close_match(name, [*TYPES, *REGISTERED])} "
+        f"There are {known}, and `package.module:Class`; a class of your own is known by its type "
+        f"once it was imported."
+    )
+    raise OptionValueError(msg)
 
 
 def check_tags(owner: str, tags: Any) -> frozenset[str]:

@@ -44,6 +44,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: fsspec takes 100 ms, and few need it.
     if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        from hpc_flows.exceptions.absent import no_such_name  # noqa: PLC0415 - once it is wrong
+
+        raise no_such_name(__name__, name, _HOMES)
     return getattr(__import__(f"{__name__}.{_HOMES[name]}", fromlist=[name]), name)

@@ -362,9 +362,7 @@ class Flow(Definition[P, R]):
 
     @classmethod
     def from_source(cls, source: Any, entrypoint: str) -> Any:
-        """Return a flow out of a folder, or of a git repository, which is cloned.
-
-        Inside of a coroutine it can be awaited.
+        """Return a flow, or what gives it to `await`, out of a folder or a git repository.
 
         Args:
             source: a folder; or the address of a git repository, with `@branch` at its end for
@@ -379,6 +377,11 @@ class Flow(Definition[P, R]):
         from hpc_flows.flows.source import load_flow_from_source  # noqa: PLC0415 - as above
 
         return awaited(load_flow_from_source(source, entrypoint))
+
+    @classmethod
+    async def afrom_source(cls, source: Any, entrypoint: str) -> Any:
+        """Return what `from_source` returns, awaited."""
+        return cls.from_source(source, entrypoint)
 
 
 class BoundFlow(Bound, Flow[P, R]):

@@ -468,11 +468,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+        from hpc_flows.exceptions.absent import no_such_name  # noqa: PLC0415 - once it is wrong
 
-        hint = close_match(name, [*globals(), *_HOMES])
-        msg = f"module {__name__!r} has no attribute {name!r}.{hint}"
-        raise AttributeError(msg)
+        raise no_such_name(__name__, name, [*globals(), *_HOMES])
     value = getattr(__import__(f"{__name__}.{_HOMES[name]}", fromlist=[name]), name)
     globals()[name] = value
     return value

@@ -34,9 +34,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        from hpc_flows.exceptions import close_match  # noqa: PLC0415 - only once it is wrong
+        from hpc_flows.exceptions.absent import no_such_name  # noqa: PLC0415 - once it is wrong
 
-        msg = f"module {__name__!r} has no attribute {name!r}.{close_match(name, _HOMES)}"
-        raise AttributeError(msg)
+        raise no_such_name(__name__, name, _HOMES)
     module = __import__(f"{__name__}.{_HOMES[name]}", fromlist=[name])
     return getattr(module, name)

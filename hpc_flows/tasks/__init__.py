@@ -269,6 +269,7 @@ class Task(Definition[P, R]):
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         wait_for: Any = None,
+        dependencies: None = None,
     ) -> Any:
         """Begin a call in the background: in a run of its own, which no flow waits for.
 
@@ -278,11 +279,18 @@ class Task(Definition[P, R]):
             args: the arguments; it starts when the futures among them have ended.
             kwargs: the arguments by name.
             wait_for: more futures to wait for before it starts.
+            dependencies: None; what a run takes is found among its arguments and `wait_for`.
 
         Raises:
             ParameterBindError: the arguments do not fit the function.
+            OptionValueError: `dependencies` is given.
         """
-        from hpc_flows.tasks.background import finish_at_exit  # noqa: PLC0415 - few tasks need it
+        from hpc_flows.tasks.background import (  # noqa: PLC0415 - few tasks need it
+            check_dependencies,
+            finish_at_exit,
+        )
+
+        check_dependencies(self._owner, dependencies)
 
         call = (tuple(args or ()), dict(kwargs or {}))
         bound = [bind(self.fn, *call)]
@@ -327,9 +335,11 @@ class BoundTask(Bound, Task[P, R]):
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         wait_for: Any = None,
+        dependencies: None = None,
     ) -> Any:
         """Begin a call in the background with the object before the other arguments."""
-        return self._whole.apply_async((self._first, *(args or ())), kwargs, wait_for)
+        whole = (self._first, *(args or ()))
+        return self._whole.apply_async(whole, kwargs, wait_for, dependencies)
 
 
 #: Values of these types are what they look like: no states, no stored values, no exceptions.

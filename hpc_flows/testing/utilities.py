@@ -18,15 +18,20 @@ __all__ = ["exceptions_equal", "prefect_test_harness", "temporary_settings", "te
 
 
 @contextmanager
-def prefect_test_harness(*, keep: bool = False) -> Iterator[str]:
+def prefect_test_harness(
+    server_startup_timeout: float | None = None, *, keep: bool = False
+) -> Iterator[str]:
     """Give flows a home of their own for the length of a `with` block, and yield its path.
 
     Runs, results, logs and settings of the user are neither read nor touched: settings given by
     `HPC_FLOWS_...` variables are taken away meanwhile. No server is needed.
 
     Args:
+        server_startup_timeout: as in Prefect, where a server has to start within that many seconds;
+            none is started here, so that it is always met.
         keep: whether the home stays after the block, to look into it.
     """
+    del server_startup_timeout
     home = tempfile.mkdtemp(prefix="hpc-flows-test-")
     ours = [name for name in os.environ if name.startswith(PREFIX)]
     changes: dict[str, str | None] = dict.fromkeys(ours)

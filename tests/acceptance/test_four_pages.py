@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-import hpc_flows
 from hpc_flows import Flow, flow
 from hpc_flows.journal.reader import read_run
 
@@ -271,12 +270,6 @@ LATER = [
         "tutorial", "prefect deploy hello_flow.py:hello_flow", "deployments", _no_method("deploy")
     ),
     Later("registry", "flow.serve(name=..., cron=...)", "deployments", _no_method("serve")),
-    Later(
-        "registry",
-        "from prefect import get_client",
-        "a client of the server with Prefect's methods",
-        lambda: not hasattr(hpc_flows, "get_client"),
-    ),
     Later(
         "skill",
         "from prefect.blocks.system import Secret, JSON",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import flow, task
-from hpc_flows.exceptions import HpcFlowsError, ParameterBindError
+from hpc_flows.exceptions import HpcFlowsError, OptionValueError, ParameterBindError
 from hpc_flows.futures import TaskFutureList
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def test_a_call_in_the_background_gives_a_future() -> None:
     assert add.delay(1, y=2).result() == 3
     assert add.apply_async((1,), {"y": 5}).result() == 6
     assert add.apply_async([1], wait_for=[add.delay(0)]).result() == 2
+    assert add.apply_async([1], dependencies=None).result() == 2
+    with pytest.raises(OptionValueError, match="wait_for"):
+        add.apply_async([1], dependencies={"x": set()})  # type: ignore[arg-type]  # it is wrong
 
 
 def test_a_call_in_the_background_belongs_to_no_flow() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -231,6 +232,7 @@ def test_a_flow_comes_out_of_what_pulls_code(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     assert Flow.from_source(storage, "loaded_flows.py:one").name == "first"
     assert storage.pulled == 1
+    assert asyncio.run(Flow.afrom_source(storage, "loaded_flows.py:one")).name == "first"
 
 
 def _git(folder: Path, *arguments: str) -> None:

@@ -45,6 +45,25 @@ def test_prefects_names_are_where_prefect_has_them(module: str, name: str) -> No
     assert getattr(importlib.import_module(module), name) is not None
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("from hpc_flows import serve", "makes no deployments"),
+        ("from hpc_flows import aserve", "hpc-flows run"),
+        ("from hpc_flows import deploy", "makes no deployments"),
+        ("from hpc_flows.futures import PrefectDistributedFuture", "PrefectFuture"),
+        ("from hpc_flows.futures import PrefectFlowRunFuture", "no deployments"),
+        ("from hpc_flows.task_runners import PrefectTaskRunner", "ClusterTaskRunner"),
+        ("from hpc_flows.filesystems import SMB", "RemoteFileSystem"),
+    ],
+)
+def test_who_imports_a_name_of_prefects_that_is_not_here_is_told_why(
+    line: str, reason: str
+) -> None:
+    with pytest.raises(ImportError, match=reason):
+        exec(line, {})  # noqa: S102 - a line of a user's program
+
+
 @pytest.mark.parametrize("package", [hpc_flows, hpc_flows.task_runners])
 def test_every_listed_name_has_one_home_that_type_checkers_see_too(package: object) -> None:
     tree = ast.parse(Path(package.__file__).read_text())  # type: ignore[attr-defined]

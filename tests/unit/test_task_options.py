@@ -159,6 +159,7 @@ def test_an_expiration_is_a_time_however_it_is_given(options: Any) -> None:
         ({"cache_expiration": "1h"}, "cache_expiration must be a positive time"),
         ({"result_storage": 3}, "result_storage must be a folder"),
         ({"result_serializer": 3}, "result_serializer must be a name"),
+        ({"result_serializer": "jsn"}, "no serializer 'jsn'. Did you mean 'json'"),
         ({"refresh_cache": "yes"}, "refresh_cache must be True or False"),
         ({"cache_key_fn": "x"}, "Expected `cache_key_fn` to be callable"),
         ({"version": 1}, "version must be text"),

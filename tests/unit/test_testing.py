@@ -26,6 +26,11 @@ def test_flows_have_a_home_of_their_own_for_a_while(home: Path) -> None:
     assert get_settings().home == str(home)
 
 
+def test_a_server_that_is_not_started_starts_in_time() -> None:
+    with prefect_test_harness(server_startup_timeout=30) as home:
+        assert Path(home).is_dir()
+
+
 def test_a_home_can_be_kept_to_look_into_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
