@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fixture_server import World
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Sizes of windows: a laptop, and a telephone held upright.
 WIDE, NARROW = (1440, 900), (390, 844)
+#: ms that anything may take on a machine that is busy.
+PATIENCE = 90_000
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Browsing:
         )
         self.contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda said: said.type in ("error", "warning") and self._no(said.text))
         page.on("pageerror", lambda error: self._no(str(error)))
         page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
@@ -61,9 +65,7 @@ class FixtureSite:
         """Log a browser in, and go to a place of the page."""
         self.world.codes.add("one-time-code")
         page.goto(f"{self.url}/#/login?code=one-time-code")
-        page.wait_for_selector("h1:has-text('Dashboard')")
-        if place:
-            page.goto(f"{self.url}/#/{place}")
+        _lead(page, self.url, place)
 
 
 @dataclass
@@ -100,6 +102,20 @@ class Site:
     def login(self, page: Page, place: str = "") -> None:
         """Log a browser in with a one-time code, and go to a place of the page."""
         page.goto(self.call("POST", "login-codes", {})["url"])
-        page.wait_for_selector("h1:has-text('Dashboard')")
-        if place:
-            page.goto(f"{self.url}/#/{place}")
+        _lead(page, self.url, place)
+
+
+def _lead(page: Page, url: str, place: str) -> None:
+    """Wait for the Dashboard, and go from it to another place; its lists are not those there."""
+    page.wait_for_selector("h1:has-text('Dashboard')")
+    if place:
+        page.goto(f"{url}/#/{place}")
+        page.wait_for_function("document.querySelector('h1')?.innerText !== 'Dashboard'")
+
+
+def until(page: Page, condition: Callable[[], object]) -> None:
+    """Wait until something is so outside of the page, which goes on meanwhile."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        page.wait_for_timeout(20)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import Browsing, FixtureSite, Site
+from browsing import PATIENCE, Browsing, FixtureSite, Site
 from fixture_server import World, serve
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def built_page(building: ModuleType, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def chromium(chromium_path: str) -> Iterator[Browser]:
     """Give one browser for all tests; each has a context of its own."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
@@ -119,12 +120,12 @@ def site(built_page: Path, tmp_path: Path) -> Iterator[Site]:
         yield Site(url, (home / "server" / "token").read_text().strip(), home)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         log.close()
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 150
     while not file.exists():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < until, log.read_text()

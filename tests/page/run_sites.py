@@ -44,7 +44,7 @@ def started(home: Path) -> Iterator[Site]:
         )
         try:
             endpoint = home / "server" / "endpoint.json"
-            until = time.monotonic() + 60
+            until = time.monotonic() + 150
             while not endpoint.exists():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < until, log.read_text()
@@ -53,7 +53,7 @@ def started(home: Path) -> Iterator[Site]:
             yield Site(url, (home / "server" / "token").read_text().strip(), home)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def run_everything(home: Path) -> Path:
@@ -61,7 +61,7 @@ def run_everything(home: Path) -> Path:
     there = environment(home, HPC_FLOWS_CLUSTER="mock", HPC_FLOWS_REPORT="off")
     try:
         subprocess.run(
-            [sys.executable, str(PROGRAM)], env=there, check=True, capture_output=True, timeout=120
+            [sys.executable, str(PROGRAM)], env=there, check=True, capture_output=True, timeout=300
         )
     finally:
         stop = [sys.executable, "-m", "hpc_flows.mock_cluster", "stop", "--home", str(home)]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import NARROW
+from browsing import NARROW, until
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from browsing import Browsing, FixtureSite
     from playwright.sync_api import Page
+
+#: Done once the browser has drawn what there is to draw.
+DRAWN = """() => new Promise((done) =>
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"""
 
 #: Markup in a name must be seen as text, and do nothing.
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
@@ -22,6 +27,11 @@ def rows(page: Page) -> list[str]:
     """Return the names of the runs in the table."""
     expect(page.locator("table.runs tbody tr").first).to_be_visible()
     return page.locator("table.runs tbody .run-name a").all_inner_texts()
+
+
+def stop_clock(site: FixtureSite, page: Page) -> None:
+    """Keep the browser at the moment at which the server's world was made."""
+    page.clock.set_fixed_time(datetime.fromtimestamp(site.world.now, UTC))
 
 
 def test_filters_stand_in_the_address_and_come_back_from_it(
@@ -103,9 +113,14 @@ def test_many_runs_are_cancelled_with_a_reason_and_what_became_of_each_is_told(
     question.get_by_label("Reason").fill("wrong data")
     question.get_by_role("button", name="Cancel 2 runs").click()
     expect(browser_page.get_by_role("dialog")).to_contain_text("It is told within a second.")
-    sent = [(path, body) for _, path, body in fixture_site.world.sent if path.endswith("cancel")]
-    assert len({path for path, _ in sent}) == 2
-    assert [body for _, body in sent] == [{"reason": "wrong data"}] * 2
+
+    def sent() -> list[tuple[str, object]]:
+        found = list(fixture_site.world.sent)
+        return [(path, body) for _, path, body in found if path.endswith("cancel")]
+
+    until(browser_page, lambda: len(sent()) >= 2)
+    assert len({path for path, _ in sent()}) == 2
+    assert [body for _, body in sent()] == [{"reason": "wrong data"}] * 2
 
 
 def test_runs_that_ended_cannot_be_cancelled(fixture_site: FixtureSite, browser_page: Page) -> None:
@@ -161,6 +176,7 @@ def test_a_point_of_the_chart_tells_its_run_and_leads_to_it(
     tip = browser_page.locator(".scatter .tip")
     for step in range(0, int(box["height"]), 6):
         browser_page.mouse.move(box["x"] + box["width"] * 1.012 / 1.024, box["y"] + step)
+        browser_page.evaluate(DRAWN)
         if tip.count():
             break
     expect(tip).to_contain_text(lonely[0]["name"])
@@ -173,6 +189,7 @@ def test_a_run_that_is_not_heard_is_said_to_be_silent(
     fixture_site: FixtureSite, browser_page: Page
 ) -> None:
     silent = fixture_site.world.runs[2]
+    stop_clock(fixture_site, browser_page)
     fixture_site.login(browser_page, "runs")
     row = browser_page.locator("tr").filter(
         has=browser_page.get_by_text(silent["name"], exact=True)
@@ -267,6 +284,7 @@ def test_a_refused_change_is_told_where_it_was_asked_for(
 def test_why_jobs_wait_stands_in_words_and_an_old_look_is_called_old(
     fixture_site: FixtureSite, browser_page: Page
 ) -> None:
+    stop_clock(fixture_site, browser_page)
     fixture_site.world.now -= 3600
     fixture_site.login(browser_page, "clusters")
     afton = browser_page.locator("section.panel").filter(has_text="afton")

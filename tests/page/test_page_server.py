@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FLOW = Path(__file__).with_name("page_flow.py")
-#: ms until a change shows. It takes less than two seconds; more only on a machine that is busy.
-SOON = 15_000
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def running_flow(site: Site, gates: Path, tmp_path: Path) -> Iterator[subprocess
         for gate in ("measure", "end"):
             (gates / gate).touch()
         try:
-            driver.wait(20)
+            driver.wait(60)
         except subprocess.TimeoutExpired:
             driver.kill()
             driver.wait()
@@ -60,17 +58,17 @@ def test_each_change_of_a_real_flow_shows_while_one_looks(
 ) -> None:
     site.login(browser_page)
     row = browser_page.get_by_role("row").filter(has_text="gated")
-    expect(row).to_contain_text("Running", timeout=SOON)
-    expect(row).to_contain_text("0 / 3", timeout=SOON)
+    expect(row).to_contain_text("Running")
+    expect(row).to_contain_text("0 / 3")
     (gates / "measure").touch()
-    expect(row).to_contain_text("3 / 3", timeout=SOON)
+    expect(row).to_contain_text("3 / 3")
     expect(row.get_by_role("img")).to_have_attribute("aria-label", "2 completed, 1 failed")
     (gates / "end").touch()
-    expect(row).to_have_count(0, timeout=SOON)
+    expect(row).to_have_count(0)
     browser_page.get_by_role("link", name="1 completed").click()
     row = browser_page.get_by_role("row").filter(has_text="gated")
     expect(row).to_contain_text("Completed")
-    assert running_flow.wait(20) == 0
+    assert running_flow.wait(150) == 0
 
 
 def test_a_run_that_is_cancelled_on_the_page_stops(
@@ -78,7 +76,7 @@ def test_a_run_that_is_cancelled_on_the_page_stops(
 ) -> None:
     site.login(browser_page, "runs?state=RUNNING")
     row = browser_page.get_by_role("row").filter(has_text="gated")
-    expect(row).to_be_visible(timeout=SOON)
+    expect(row).to_be_visible()
     row.get_by_role("checkbox").check()
     browser_page.get_by_role("button", name="Cancel 1…").click()
     browser_page.get_by_role("button", name="Cancel 1 run", exact=True).click()
@@ -87,7 +85,7 @@ def test_a_run_that_is_cancelled_on_the_page_stops(
     (gates / "measure").touch()  # threads cannot be stopped in their midst
     browser_page.goto(f"{site.url}/#/runs")
     row = browser_page.get_by_role("row").filter(has_text="gated")
-    expect(row).to_contain_text("Cancelled", timeout=SOON)
+    expect(row).to_contain_text("Cancelled")
 
 
 def test_a_login_link_works_once(site: Site, browsing: Browsing) -> None:

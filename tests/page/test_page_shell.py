@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import NARROW, WIDE
+from browsing import NARROW, WIDE, until
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -185,11 +186,17 @@ def test_a_hundred_changes_cause_few_requests(
     fixture_site.login(browser_page)
     expect(browser_page.get_by_text("Live", exact=True)).to_be_visible()
     before = len(fixture_site.world.asked)
+
+    def asked() -> int:
+        return sum("dashboard" in each for each in fixture_site.world.asked[before:])
+
+    began = time.monotonic()
     for _ in range(100):
         fixture_site.world.change(fixture_site.world.runs[0])
         browser_page.wait_for_timeout(20)
-    asked = [each for each in fixture_site.world.asked[before:] if "dashboard" in each]
-    assert 1 <= len(asked) <= 6
+    seconds = time.monotonic() - began
+    assert asked() <= 2 + 2 * seconds  # a busy machine lets them come over a longer time
+    until(browser_page, asked)
 
 
 def test_without_a_stream_the_page_asks_and_says_so(
@@ -203,9 +210,9 @@ def test_without_a_stream_the_page_asks_and_says_so(
     run = fixture_site.world.runs[0]
     run["state_name"] = "Retrying"
     row = page.get_by_role("row").filter(has_text=run["name"])
-    expect(row).to_contain_text("Retrying", timeout=15_000)
+    expect(row).to_contain_text("Retrying")
     fixture_site.world.stream = True
-    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     expect(page.get_by_text("The live stream does not come through")).to_have_count(0)
 
 
@@ -218,13 +225,13 @@ def test_a_server_that_went_away_is_told_and_what_was_seen_stays(
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     fixture_site.world.down = True
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("The server does not answer", timeout=15_000)
+    expect(alert).to_contain_text("The server does not answer")
     expect(alert).to_contain_text("your runs do not need the server and go on")
     expect(
         page.get_by_role("row").filter(has_text=fixture_site.world.runs[0]["name"])
     ).to_be_visible()
     fixture_site.world.down = False
-    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     expect(alert).to_have_count(0)
 
 
@@ -232,7 +239,12 @@ def test_an_address_that_leads_nowhere_says_so(
     fixture_site: FixtureSite, browser_page: Page
 ) -> None:
     fixture_site.login(browser_page, "nowhere/at-all")
-    expect(browser_page.get_by_text("There is no such page here.")).to_be_visible()
+    at(browser_page, "There is no such page here")
+    expect(browser_page).to_have_title("Not found · hpc_flows")
+    browser_page.goto(f"{fixture_site.url}/#/settings")
+    at(browser_page, "Settings")
+    browser_page.goto(f"{fixture_site.url}/#/nowhere")
+    expect(browser_page).to_have_title("Not found · hpc_flows")
 
 
 def test_the_page_works_behind_a_prefix_of_a_proxy(
@@ -283,7 +295,9 @@ def test_a_page_on_which_nothing_happens_does_nothing(
     fixture_site.login(browser_page, "runs?state=COMPLETED")
     expect(browser_page.locator("table.runs tbody tr")).to_have_count(50)
     expect(browser_page.get_by_text("Live", exact=True)).to_be_visible()
-    browser_page.wait_for_timeout(1500)  # what was asked for is there
-    before = len(fixture_site.world.asked)
-    assert browser_page.evaluate(CHANGES) == 0
-    assert len(fixture_site.world.asked) == before
+    changes, asked = [1], [1]
+    while len(changes) < 12 and (changes[-1] or asked[-1]):  # what was asked for comes first
+        before = len(fixture_site.world.asked)
+        changes.append(browser_page.evaluate(CHANGES))
+        asked.append(len(fixture_site.world.asked) - before)
+    assert (changes[-1], asked[-1]) == (0, 0), (changes, asked)

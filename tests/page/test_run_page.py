@@ -321,7 +321,7 @@ def test_a_run_is_seen_to_go_on_while_the_reader_keeps_their_place(
     expect(rows.locator(".virtual a").first).to_be_visible()
     rows.evaluate("node => { node.scrollTop = 1500 }")
     _report(looked.site, "living", _steps(lines, 30))
-    expect(progress).to_contain_text("231 of 231 ended", timeout=5_000)
+    expect(progress).to_contain_text("231 of 231 ended")
     expect(page.locator(".run-tools [role=status]")).to_have_text("231 task runs")
     assert rows.evaluate("node => node.scrollTop") == 1500
 
@@ -337,7 +337,7 @@ def test_cancelling_is_asked_for_twice_and_answered_honestly(
     outcome = page.locator(".outcome")
     expect(outcome).to_contain_text("The driver is told to cancel within a few seconds.")
     # Nobody takes it: the page does not leave that at a promise.
-    expect(outcome).to_contain_text("The request waits", timeout=20_000)
+    expect(outcome).to_contain_text("The request waits")
     expect(outcome.locator("code")).to_have_text("hpc-flows runs cancel silent")
 
 
@@ -378,16 +378,16 @@ def test_a_driver_is_seen_at_work_and_takes_a_cancellation_from_the_page(
         expect(page.locator(".facts")).to_contain_text("just now")
         page.get_by_role("button", name="Cancel…").click()
         page.get_by_role("button", name="Cancel the run").click()
-        expect(page.locator(".outcome .good")).to_be_visible(timeout=15_000)
-        expect(page.locator(".run-title .state")).to_have_text("Cancelled", timeout=15_000)
-        assert driver.wait(30) != 0
+        expect(page.locator(".outcome .good")).to_be_visible()
+        expect(page.locator(".run-title .state")).to_have_text("Cancelled")
+        assert driver.wait(150) != 0
     finally:
         driver.kill()
         driver.wait()
 
 
 def _heard_of(site: Site, flow: str) -> str:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 150
     while time.monotonic() < until:
         found = site.call("GET", f"flow-runs?flow={flow}")["items"]
         if found:
@@ -402,7 +402,7 @@ def test_with_a_hundred_thousand_task_runs_the_browser_holds_what_is_in_sight(
 ) -> None:
     page = _opened(looked, browser_page, f"flow-runs/{looked.many}?tab={tab}")
     expect(page.locator(".run-progress")).to_contain_text("100,000 of 100,000 ended")
-    expect(page.locator("#tab-panel .loading")).to_have_count(0, timeout=20_000)
+    expect(page.locator("#tab-panel .loading")).to_have_count(0)
     assert _elements(page) < MOST_ELEMENTS
 
 
