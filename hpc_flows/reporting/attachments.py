@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from hpc_flows.reporting.cursors import Cursor
     from hpc_flows.reporting.sink import Line, RunAbout, Sink
 
-#: Most bytes of a script or artifact, and of the end of an output.
-MOST_BYTES, TAIL = 1024 * 1024, 64 * 1024
+#: Most bytes of a script, of an artifact, and of the end of an output.
+MOST_BYTES, MOST_OF_ARTIFACT, TAIL = 1024 * 1024, 16 * 1024 * 1024, 64 * 1024
 #: How many are sent before events have their turn again, and how many may wait before no more
 #: events are read.
 _AT_ONCE, MOST_DUE = 25, 500
+#: Seconds after which no more of them are begun in a turn: large ones take long.
+_LONGEST_TURN = 1.0
 #: Seconds after the end of a task run at which its output is read: the scheduler writes last.
 _OUTPUT_AFTER = 1.0
 #: Errors of the sink's own, in a row, after which an attachment is passed over.
@@ -79,7 +81,10 @@ class Attachments:
         """
         now = monotonic()
         ready = [each for each in self._cursor.due if self._is_ready(each, now)][:_AT_ONCE]
+        began = now
         for each in ready:
+            if monotonic() - began > _LONGEST_TURN:
+                break  # events have their turn again
             heed(self._send_one(sink, each))
             self._cursor.due.remove(each)
             self._not_before.pop(each[:2], None)
@@ -99,11 +104,13 @@ class Attachments:
 
     def _send_one(self, sink: Sink, each: tuple[str, str, str]) -> int:
         kind, key, path = each
-        content = read_within(self._about.folder, path, tail=kind == "output")
+        most = MOST_OF_ARTIFACT if kind == "artifact" else MOST_BYTES
+        content = read_within(self._about.folder, path, tail=kind == "output", most=most)
         version = 0
         if content is None or not content:
             return version
-        if kind == "artifact" and not _is_json(content):
+        # What is large is checked by the server: here it would keep the flow's threads waiting.
+        if kind == "artifact" and len(content) <= MOST_BYTES and not _is_json(content):
             return version
         try:
             version = sink.attach(self._about, Attachment(kind, key, content))
@@ -150,13 +157,14 @@ def _output_of(writer: str) -> str | None:
     return f"jobs/{token}/out-{rest}.log"
 
 
-def read_within(folder: str, path: str, *, tail: bool) -> bytes | None:
+def read_within(folder: str, path: str, *, tail: bool, most: int = MOST_BYTES) -> bytes | None:
     """Return a file of the run's folder, or its end; None if it is not there or not within.
 
     Args:
         folder: the run's folder.
         path: whole, or from the folder on; links may not lead out of the folder.
         tail: whether the end of a long file will do; else it is left out.
+        most: bytes of a file that is not long.
     """
     whole = os.path.realpath(os.path.join(folder, path))
     if not whole.startswith(os.path.realpath(folder) + os.sep):
@@ -167,9 +175,9 @@ def read_within(folder: str, path: str, *, tail: bool) -> bytes | None:
         return None
     try:
         facts = os.fstat(fd)
-        if facts.st_uid != os.geteuid() or (facts.st_size > MOST_BYTES and not tail):
+        if facts.st_uid != os.geteuid() or (facts.st_size > most and not tail):
             return None
-        content = os.pread(fd, MOST_BYTES, max(0, facts.st_size - TAIL) if tail else 0)
+        content = os.pread(fd, most, max(0, facts.st_size - TAIL) if tail else 0)
     except OSError:
         return None
     finally:

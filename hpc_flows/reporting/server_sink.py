@@ -40,13 +40,15 @@ from hpc_flows.reporting.sink import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hpc_flows.client.requests import Client, Response
     from hpc_flows.reporting.ways import Way
 
 #: What journal lines are called in requests.
 JOURNAL_TYPE = "application/vnd.hpc-flows.journal"
+#: Bytes of a part of a large artifact, as the server takes them.
+PART = 1024 * 1024
 #: Bytes below which a batch is sent as it is.
 _WORTH_PACKING = 512
 #: zlib's way to say gzip, and a quick level: lines of journals shrink to a tenth all the same.
@@ -123,12 +125,15 @@ class ServerSink(Sink):
         """Put a file beside the run; see `Sink`."""
         kind = "application/json" if attachment.kind == "artifact" else "text/plain; charset=utf-8"
         path = f"/runs/{_path(run.id)}/attachments/{attachment.kind}/{_path(attachment.key)}"
+        version = 0
         try:
-            found = self._ask("PUT", path, attachment.content, {"Content-Type": kind}).json()
+            for query, piece in _pieces(attachment.content):
+                found = self._ask("PUT", path + query, piece, {"Content-Type": kind}).json()
+                version = _whole(found.get("version")) if isinstance(found, dict) else 0
         except RunUnknown as error:
             # The run was there a moment ago; what is attached to may not have arrived.
             raise BatchRefused(str(error)) from error
-        return _whole(found.get("version")) if isinstance(found, dict) else 0
+        return version
 
     def beat(self, pulse: Pulse) -> Answer:
         """Say that the relay lives; see `Sink`."""
@@ -195,6 +200,20 @@ class ServerSink(Sink):
         if self._way is not None and isinstance(error, ServerUnreachable):
             self._way.suspect()
         return SinkTrouble(str(error))
+
+
+def _pieces(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Give a file in parts that the server takes, each with what its address says of it."""
+    if len(content) <= PART:
+        yield "", content
+        return
+    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, and few artifacts are large
+
+    digest = blake2b(content, digest_size=32).hexdigest()
+    starts = range(0, len(content), PART)
+    for number, start in enumerate(starts, start=1):
+        query = f"?part={number}&parts={len(starts)}&digest={digest}"
+        yield query, content[start : start + PART]
 
 
 def _refusal(error: ServerRefusal) -> Exception:

@@ -13,9 +13,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import JournalError
-from hpc_flows.server.db.texts import loads
 from hpc_flows.server.imported import Memory, Place, mark_of
 from hpc_flows.server.ingest import Ingest, NoSuchRun, RunGone
+from hpc_flows.server.ingest.kept_texts import LARGEST, OverQuota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -122,9 +122,21 @@ class _RunImport:
         events = sum(self._take_portion(portion) for portion in self._portions(paths))
         if events:
             _attach_scripts(self._ingest, self._run_dir, self._owner)
-            _attach_artifacts(self._ingest, self._run_dir, self._owner)
+            self._attach_artifacts()
         self._imported.events += events
         return events
+
+    def _attach_artifacts(self) -> None:
+        folder = os.path.join(self._run_dir, "artifacts")
+        for name in _names(folder):
+            text = _text(os.path.join(folder, name), LARGEST) if name.endswith(".json") else None
+            if text is None or not _is_json(text):
+                continue
+            try:
+                key = name.removesuffix(".json")
+                self._ingest.attach_artifact(self._run, key, text, self._owner)
+            except OverQuota as error:
+                self._imported.left[f"{self._run}: artifact {key}"] = str(error)
 
     def _take_portion(self, portion: _Portion) -> int:
         taken = self._ingest.take(self._run, b"".join(portion.lines), self._owner)
@@ -237,15 +249,6 @@ def _attach_scripts(ingest: Ingest, run_dir: str, owner_id: int) -> None:
             ingest.attach(os.path.basename(run_dir), "script", token, text, owner_id)
 
 
-def _attach_artifacts(ingest: Ingest, run_dir: str, owner_id: int) -> None:
-    folder = os.path.join(run_dir, "artifacts")
-    for name in _names(folder):
-        text = _text(os.path.join(folder, name)) if name.endswith(".json") else None
-        if text is not None and _is_json(text):
-            key = name.removesuffix(".json")
-            ingest.attach(os.path.basename(run_dir), "artifact", key, text, owner_id)
-
-
 def _names(folder: str) -> list[str]:
     try:
         return sorted(islice(os.listdir(folder), 100_000))
@@ -253,19 +256,19 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _text(path: str) -> str | None:
+def _text(path: str, most: int = _LARGEST_SCRIPT) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(fd, "rb") as file:
-            content = file.read(_LARGEST_SCRIPT + 1)
+            content = file.read(most + 1)
     except OSError:
         return None
-    return None if len(content) > _LARGEST_SCRIPT else content.decode(errors="replace")
+    return None if len(content) > most else content.decode(errors="replace")
 
 
 def _is_json(text: str) -> bool:
     try:
-        loads(text)
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True

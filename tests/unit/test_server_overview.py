@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,7 @@ def test_clusters_join_surveys_and_own_jobs(c: Connection) -> None:
 
 def test_artifacts_and_events_are_found(c: Connection) -> None:
     found = artifacts.list_artifacts(c, ALL, artifacts.ArtifactFilter(key="p", type="progress"))
-    assert found["items"][0] == artifacts.artifact(c, ALL, ARTIFACT)
+    assert found["items"][0] == json.loads(artifacts.artifact(c, ALL, ARTIFACT) or b"")
     assert (found["items"][0]["data"], found["items"][0]["updated"]) == (30.0, 15.0)
     told = events.list_events(c, ALL, events.EventFilter(name="model.*", resource="model.7"))
     assert told["total"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from hpc_flows.reporting.attachments import MOST_BYTES
 from hpc_flows.reporting.prefect.marks import Marks
 from hpc_flows.reporting.prefect.pacing import RATE, Pace
 from hpc_flows.reporting.prefect.report import RunReport
@@ -66,8 +67,11 @@ class PrefectSink(Sink):
         return self._report(batch.run).send(batch)
 
     def attach(self, run: RunAbout, attachment: Attachment) -> int:
-        """Send an artifact that was too large for its event; other files have no place there."""
-        if attachment.kind == "artifact":
+        """Send an artifact that was too large for its event; other files have no place there.
+
+        One of many megabytes is left out: a server that others use as well is not for these.
+        """
+        if attachment.kind == "artifact" and len(attachment.content) <= MOST_BYTES:
             self._report(run).attach(attachment.key, attachment.content)
         return 0
 

@@ -10,11 +10,19 @@ from sqlalchemy.exc import IntegrityError
 
 from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.server.db.bulk import REPLACE, found, upsert_rows
-from hpc_flows.server.db.models import attachments, gone, runs
+from hpc_flows.server.db.models import gone, runs
 from hpc_flows.server.db.opening import now
 from hpc_flows.server.db.people import projects, surveys
-from hpc_flows.server.db.texts import checked_id, clean, dumps, seconds, short
+from hpc_flows.server.db.texts import checked_id, dumps, seconds, short
 from hpc_flows.server.ingest.batch import Batch
+from hpc_flows.server.ingest.kept_texts import (
+    LARGEST,
+    Part,
+    drop_parts,
+    joined,
+    keep_part,
+    keep_text,
+)
 from hpc_flows.server.ingest.taking import Taken, finish, hear, read_lines, take_events_of
 
 if TYPE_CHECKING:
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 #: What may be attached to a run, and by what it is found.
 ATTACHMENTS = {"script": "token", "output": "task run", "artifact": "artifact"}
 
-#: Characters of an attachment.
+#: Characters of an attachment that comes as a whole.
 LONGEST_ATTACHMENT = 1024 * 1024
 
 #: Names that the server has for what belongs to no run.
@@ -130,6 +138,7 @@ class Ingest:
         Raises:
             ValueError: the kind is unknown, the key cannot be one, or the text is too long.
             NoSuchRun: it is not registered, or another user's.
+            OverQuota: the run's artifacts have no room for it.
             RunGone: it was deleted here.
         """
         if kind not in ATTACHMENTS:
@@ -139,14 +148,44 @@ class Ingest:
         checked_id(key)
         with self._database.writing() as connection:
             row = self._known(connection, run, owner_id)
-            upsert_rows(
-                connection,
-                attachments,
-                ("run_pk", "kind", "key", "content", "updated"),
-                [(row.pk, kind, key, clean(content, LONGEST_ATTACHMENT), now())],
-                taking=(("content", REPLACE), ("updated", REPLACE)),
-            )
-            _touch(connection, row.pk)
+            keep_text(connection, row, kind, key, content)
+            return int(row.version) + 1
+
+    def attach_part(self, run: str, key: str, part: Part, owner_id: int) -> int:
+        """Keep a part of a large artifact, which becomes the artifact's data when all are there.
+
+        Returns the version of the run after it.
+
+        Raises:
+            ValueError: the key or the part cannot be one, or the whole is not what was announced.
+            OverQuota: the run's artifacts have no room for it.
+            NoSuchRun: the run is not registered, or another user's.
+            RunGone: it was deleted here.
+        """
+        checked_id(key)
+        part.check()
+        with self._database.writing() as connection:
+            row = self._known(connection, run, owner_id)
+            if not keep_part(connection, row, key, part):
+                return int(row.version)
+        # Read outside of the transaction that others wait for: it takes tenths of a second.
+        try:
+            with self._database.reading() as connection:
+                text = joined(connection, row.pk, key, part.digest)
+        except ValueError:
+            with self._database.writing() as connection:
+                drop_parts(connection, row.pk, key)
+            raise
+        return self.attach_artifact(run, key, text, owner_id)
+
+    def attach_artifact(self, run: str, key: str, text: str, owner_id: int) -> int:
+        """Keep the data of an artifact, which may be large; see `attach`."""
+        checked_id(key)
+        if len(text) > LARGEST:
+            raise ValueError(f"{len(text)} characters are more than the {LARGEST} of an artifact.")
+        with self._database.writing() as connection:
+            row = self._known(connection, run, owner_id)
+            keep_text(connection, row, "artifact", key, text)
             return int(row.version) + 1
 
     def behind(
@@ -232,7 +271,7 @@ class Ingest:
         """Return the row of a run, locked against other servers; None if there is none."""
         columns = (
             *(runs.c.pk, runs.c.owner_id, runs.c.project_id, runs.c.counter, runs.c.version),
-            runs.c.removed,
+            *(runs.c.removed, runs.c.artifact_bytes),
         )
         query = select(*columns).where(runs.c.id == run).with_for_update()
         row = connection.execute(query).one_or_none()
@@ -264,11 +303,6 @@ def _about(
 
 def _time(survey: object) -> object:
     return survey.get("time") if isinstance(survey, dict) else None
-
-
-def _touch(connection: Connection, run_pk: int) -> None:
-    changed = update(runs).where(runs.c.pk == run_pk)
-    connection.execute(changed.values(version=runs.c.version + 1, changed=now()))
 
 
 def _late(connection: Connection, run_pk: int, counts: Mapping[str, int]) -> list[str]:

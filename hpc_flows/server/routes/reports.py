@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from time import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
+from pydantic import Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from hpc_flows.server import bodies, relays
@@ -19,10 +20,11 @@ from hpc_flows.server.access import people
 from hpc_flows.server.access.guard import JOURNAL
 from hpc_flows.server.access.principals import Principal, Reporter, check_own
 from hpc_flows.server.ingest import NoSuchRun, RunGone
+from hpc_flows.server.ingest.kept_texts import LARGEST, PART, OverQuota, Part
 from hpc_flows.server.problems import Problem, missing
 from hpc_flows.server.routes.guarded import router
 from hpc_flows.server.service import Here, Service, reply
-from hpc_flows.server.shapes import Status
+from hpc_flows.server.shapes import Shape, Status
 from hpc_flows.server.shapes import reports as shapes
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def _stored(do: Callable[[], T]) -> T:
     """Do something with a run, with refusals in place of the database's exceptions.
 
     Raises:
-        Problem: 404, 410 or 422.
+        Problem: 404, 410, 413 or 422.
     """
     try:
         return do()
@@ -47,6 +49,8 @@ def _stored(do: Callable[[], T]) -> T:
     except RunGone as error:
         message = f"The run was removed from the server: {error}. Its files are untouched."
         raise Problem(410, "gone", message) from None
+    except OverQuota as error:
+        raise Problem(413, "over-quota", str(error)) from None
     except ValueError as error:
         raise Problem(422, "invalid", str(error)) from None
 
@@ -119,6 +123,31 @@ def compare(here: Here, who: Reporter, held: shapes.Counts) -> Response:
     return reply(here.ingest.behind(held.runs, who.grant.user_id, held.versions))
 
 
+class _Place(Shape):
+    """Which part of a large artifact a body is; with nothing given, it is all of it."""
+
+    part: Annotated[int, Field(ge=1, le=LARGEST // PART)] | None = None
+    parts: Annotated[int, Field(ge=1, le=LARGEST // PART)] | None = None
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    def is_given(self) -> bool:
+        """Tell whether the body is a part."""
+        return (self.part, self.parts, self.digest) != (None, None, None)
+
+    def of(self, kind: str, content: bytes) -> Part:
+        """Return the part that a body is.
+
+        Raises:
+            Problem: it cannot be one.
+        """
+        if kind != "artifact":
+            message = f"Only artifacts come in parts; of the {kind} send the end, at most 1 MiB."
+            raise Problem(422, "invalid", message)
+        if self.part is None or self.parts is None or self.digest is None:
+            raise Problem(422, "invalid", "A part has `part`, `parts` and `digest`, all three.")
+        return Part(self.part, self.parts, self.digest, content)
+
+
 @api.put(
     "/runs/{run}/attachments/{kind}/{key}",
     response_model=shapes.Attached,
@@ -139,15 +168,29 @@ async def attach(
     kind: Literal["script", "output", "artifact"],
     key: str,
     request: Request,
+    place: Annotated[_Place, Query()],
 ) -> Response:
-    """Keep a job's script, the tail of a task run's output, or an artifact's JSON."""
-    _check_token(who, run)
-    content = (await bodies.read_plain(request)).decode("utf-8", "replace").replace("\0", "\ufffd")
-    if kind == "artifact":
-        _check_json(content)
+    """Keep a job's script, the tail of a task run's output, or an artifact's JSON.
 
-    def keep() -> int:
-        return _stored(lambda: here.ingest.attach(run, kind, key, content, who.grant.user_id))
+    An artifact of more than 1 MiB comes in parts: `part` of `parts`, all but the last of 1048576
+    bytes, with the `digest` (BLAKE2b-256) of the whole. It is kept when all are there.
+    """
+    _check_token(who, run)
+    body = await bodies.read_plain(request)
+    owner = who.grant.user_id
+    if place.is_given():
+        part = place.of(kind, body)
+
+        def keep() -> int:
+            return _stored(lambda: here.ingest.attach_part(run, key, part, owner))
+
+    else:
+        content = body.decode("utf-8", "replace").replace("\0", "\ufffd")
+        if kind == "artifact":
+            _check_json(content)
+
+        def keep() -> int:
+            return _stored(lambda: here.ingest.attach(run, kind, key, content, owner))
 
     version = await run_in_threadpool(keep)
     here.hub.changes.add([run])

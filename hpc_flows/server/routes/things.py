@@ -11,7 +11,7 @@ from hpc_flows.server.problems import Problem, missing
 from hpc_flows.server.queries import artifacts, events, variables
 from hpc_flows.server.routes.guarded import router
 from hpc_flows.server.routes.wishes import Limit, Offset, Word, asking, found
-from hpc_flows.server.service import Here, nothing, reply
+from hpc_flows.server.service import Here, nothing, reply, reply_encoded
 from hpc_flows.server.shapes import runs as shapes
 
 api = router()
@@ -46,7 +46,7 @@ def list_artifacts(
 def show_artifact(here: Here, who: Reader, id: str) -> Response:  # noqa: A002 - as above
     """Show an artifact."""
     with here.database.reading() as connection:
-        return reply(found(artifacts.artifact(connection, who.sight, id)))
+        return reply_encoded(found(artifacts.artifact(connection, who.sight, id)))
 
 
 def _event_filter(
