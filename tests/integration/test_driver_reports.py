@@ -143,6 +143,33 @@ def test_a_server_that_is_down_neither_fails_nor_keeps_a_flow_and_is_told(
     assert len(list_runs(str(home))) == 1
 
 
+def test_a_long_silence_of_the_server_is_told_once_and_so_is_its_end(
+    fake: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "TELL_AFTER", 0.1)
+    heard: list[str] = []
+
+    def told(words: str) -> bool:
+        heard.append(capsys.readouterr().err)
+        return words in "".join(heard)
+
+    @flow
+    def through_a_cut() -> None:
+        until(lambda: fake.lines)
+        fake.failures = [Failure("", 0, times=10**6)]
+        until(lambda: told("hpc-flows relay status"))
+        tried = fake.failures[0].used
+        until(lambda: fake.failures[0].used > tried + 1)
+        fake.failures = []
+        until(lambda: told("takes reports again"))
+
+    through_a_cut()
+    assert not told("Not everything")
+    console = "".join(heard)
+    assert console.count(f"Nothing has reached {fake.url} for") == 1
+    assert console.count("takes reports again") == 1
+
+
 def test_a_server_that_hangs_keeps_the_end_of_a_flow_for_five_seconds_at_most(
     fake: FakeServer,
     flush: float,
