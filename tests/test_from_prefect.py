@@ -92,11 +92,8 @@ def _can_import(module: str, name: str) -> bool:
         loaded = importlib.import_module(_ours(module))
     except ModuleNotFoundError:
         return False
-    try:
-        if hasattr(loaded, name):
-            return True
-    except ImportError:  # the module knows the name, and says why it is not there
-        return False
+    if hasattr(loaded, name):
+        return True
     try:
         importlib.import_module(f"{_ours(module)}.{name}")
     except ModuleNotFoundError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from opcode import opmap
+
 from hpc_flows.exceptions import close_match
 
 TYPE_CHECKING = False
@@ -30,12 +33,19 @@ _REASONS = {
 
 
 def no_such_name(module: str, name: str, known: Iterable[str]) -> Exception:
-    """Return what to raise for a name that a module has not.
+    """Return what the `__getattr__` of a module shall raise, which has no such name.
 
-    It is an ImportError with the reason where Prefect has that name: an AttributeError's message
-    would not be shown by `from ... import`. Else it is an AttributeError with the nearest name.
+    It is an AttributeError, with the reason where Prefect has that name, and else with the nearest
+    one. For `from ... import`, which shows no AttributeError's message, a reason comes as an
+    ImportError.
     """
     reason = _REASONS.get(module, {}).get(name)
-    if reason is not None:
-        return ImportError(f"{module} has no {name!r}: {reason}.", name=module)
-    return AttributeError(f"module {module!r} has no attribute {name!r}.{close_match(name, known)}")
+    if reason is None:
+        msg = f"module {module!r} has no attribute {name!r}.{close_match(name, known)}"
+        return AttributeError(msg)
+    msg = f"{module} has no {name!r}: {reason}."
+    # Between this function and the line that asked for the name stands only the module's own.
+    asked = sys._getframe(2)  # noqa: SLF001 - the only way to the caller
+    if asked.f_code.co_code[asked.f_lasti] == opmap["IMPORT_FROM"]:
+        return ImportError(msg, name=module)
+    return AttributeError(msg)

@@ -62,6 +62,9 @@ def test_who_imports_a_name_of_prefects_that_is_not_here_is_told_why(
 ) -> None:
     with pytest.raises(ImportError, match=reason):
         exec(line, {})  # noqa: S102 - a line of a user's program
+    _, module, _, name = line.split()
+    with pytest.raises(AttributeError, match=reason):
+        getattr(importlib.import_module(module), name)
 
 
 @pytest.mark.parametrize("package", [hpc_flows, hpc_flows.task_runners])

@@ -151,6 +151,15 @@ def test_a_state_that_is_no_failure_raises_nothing() -> None:
     assert raise_state_exception(Running()) is None
 
 
+def test_a_paused_state_says_until_when_as_prefects_does() -> None:
+    details = Paused(timeout_seconds=60, reschedule=True, pause_key="k").state_details
+    assert details.pause_timeout > datetime.now(UTC)
+    assert (details.pause_reschedule, details.pause_key) == (True, "k")
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    assert Paused(pause_expiration_time=end).state_details.pause_timeout == end
+    assert Paused(timeout_seconds=None).details == {}
+
+
 def test_a_state_that_is_not_final_has_no_result() -> None:
     with pytest.raises(UnfinishedRun, match=r"Running\(\).*no result yet"):
         Running().result()
