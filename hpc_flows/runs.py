@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from _operator import attrgetter
 from os import register_at_fork, urandom
 
 TYPE_CHECKING = False
@@ -216,6 +217,10 @@ class TaskRun:
         self.callers: tuple[str, ...] = ()
         self.slots: tuple[tuple[str, str], ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the values without their names: every call of a process pool sends a run."""
+        return _restore, _values_of(self)
+
     def __repr__(self) -> str:
         return f"TaskRun(id={self.id!r}, name={self.name!r}, task_name={self.task_name!r})"
 
@@ -228,3 +233,13 @@ class TaskRun:
     def state_type(self) -> StateType | None:
         """The newest state's type, or None."""
         return None if self.state is None else self.state.type
+
+
+_values_of = attrgetter(*TaskRun.__slots__)
+
+
+def _restore(*values: Any) -> TaskRun:
+    run = TaskRun.__new__(TaskRun)
+    for name, value in zip(TaskRun.__slots__, values, strict=True):
+        setattr(run, name, value)
+    return run

@@ -25,6 +25,10 @@ _LARGE = 65536
 #: The `picklelib` that is Prefect's default.
 _USUAL = "cloudpickle"
 
+#: What a pickle has in it that names something of `__main__`: a text of eight characters. Longer
+#: ones, such as the keys of tasks of a script, are just texts.
+_BY_VALUE = b"\x8c\x08__main__"
+
 _WORD = 8
 _MOST_PARTS = 1_000_000
 
@@ -130,8 +134,8 @@ def dump_parts(value: Any) -> list[bytes | memoryview]:
     try:
         data = quick(value, 5, buffer_callback=_collect(buffers))
     except Exception:  # noqa: BLE001 - lambdas and local classes raise all sorts
-        data = b"__main__"
-    if b"__main__" in data:
+        data = _BY_VALUE
+    if _BY_VALUE in data:
         # 22 ms to import, and slower: only for what has no importable name.
         from cloudpickle import dumps as thorough  # noqa: PLC0415
 

@@ -193,7 +193,8 @@ class State(_Generic[R]):
         raise AttributeError(msg)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.type, self.name, self.message, self.data, self.details, self.epoch)
+        kind = self.type.value  # a plain text: pickling the type itself takes as long as the rest
+        return _restore, (kind, self.name, self.message, self.data, self.details, self.epoch)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, State):
@@ -405,7 +406,7 @@ class StoredValue:
 
 
 def _restore(
-    type_: StateType,
+    type_: StateType | str,
     name: str,
     message: str | None,
     data: Any,

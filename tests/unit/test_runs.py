@@ -8,6 +8,7 @@ import uuid
 
 from hpc_flows.resources import Resources
 from hpc_flows.runs import FlowRun, TaskRun, flow_run_name, new_id, short
+from hpc_flows.states import Retrying, StateType
 
 
 def test_an_id_is_a_version_4_uuid() -> None:
@@ -55,6 +56,18 @@ def test_a_task_run_can_be_sent_to_another_process() -> None:
         3,
         2,
     )
+
+
+def test_a_task_run_is_pickled_with_all_that_it_knows() -> None:
+    run = TaskRun("add", "m:add", tags=("a", "b"), upstream=("x",), map_index=3)
+    run.run_count, run.callers, run.slots = 2, ("y",), (("path", "token"),)
+    run.parameters, run.cache_key, run.state = {"x": [1]}, "key", Retrying("again")
+    copy = pickle.loads(pickle.dumps(run))  # noqa: S301 - our own
+    assert {name: getattr(copy, name) for name in TaskRun.__slots__} == {
+        name: getattr(run, name) for name in TaskRun.__slots__
+    }
+    assert type(copy.state) is type(run.state)
+    assert copy.state_type is StateType.RUNNING
 
 
 def test_a_forked_child_makes_other_ids_than_its_parent() -> None:

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from hpc_flows import serializers
 from hpc_flows.exceptions import ResultError, SettingsError
+from hpc_flows.runs import TaskRun
 from hpc_flows.serializers import (
     CompressedJSONSerializer,
     CompressedPickleSerializer,
@@ -373,3 +374,26 @@ def test_a_file_is_written_whole_or_not_at_all(
     write_file(str(path), [b"n", memoryview(b"ew")])
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_runs_of_a_script_are_pickled_without_cloudpickle_and_its_functions_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each call of a process pool sends its run, which has the task's key, `__main__:add`."""
+    asked: list[object] = []
+
+    def thorough(value: object, **_: object) -> bytes:
+        asked.append(value)
+        return b""
+
+    monkeypatch.setattr("cloudpickle.dumps", thorough)
+    run = TaskRun("add", "__main__:add")
+    assert pickle.loads(dump_parts((run, (1,), {}))[0])[0].task_key == "__main__:add"  # noqa: S301 - our own
+    assert asked == []
+
+    def add() -> None: ...
+
+    add.__module__, add.__qualname__ = "__main__", "add"
+    monkeypatch.setattr(sys.modules["__main__"], "add", add, raising=False)
+    dump_parts((run, add))
+    assert asked == [(run, add)]
