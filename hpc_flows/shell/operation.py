@@ -116,8 +116,9 @@ class ShellOperation:
         return self.arun() if is_called_by_coroutine() else self._run()
 
     def _run(self) -> Lines:
-        process = self._started()
+        process = self._prepared()
         try:
+            process.start()
             process.wait()
         finally:
             process.close()
@@ -128,8 +129,9 @@ class ShellOperation:
         """Do as `run` does, and let others run meanwhile."""
         import asyncio  # noqa: PLC0415 - loaded already: it is running
 
-        process = self._started()
+        process = self._prepared()
         try:
+            process.start()
             await process.await_for_completion()
         finally:
             await asyncio.shield(asyncio.to_thread(process.close))
@@ -144,7 +146,13 @@ class ShellOperation:
         Raises:
             ShellError: the script cannot be started.
         """
-        process = self._started()
+        process = self._prepared()
+        try:
+            process.start()
+        except BaseException:
+            process.terminate()
+            self._processes.remove(process)
+            raise
         where = self.working_dir or os.getcwd()
         count = f"{len(self.commands)} commands"
         self._tell(f"PID {process.pid} triggered with {count} running in {where}")
@@ -178,7 +186,7 @@ class ShellOperation:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _started(self) -> ShellProcess:
+    def _prepared(self) -> ShellProcess:
         environment = {**os.environ, **self.env}
         shell = find_shell(self.shell or "bash", environment)
         stops = not self.continue_on_error

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -44,8 +45,24 @@ _TAIL = 20
 _LEVELS = ((40, "ERROR"), (30, "WARNING"), (20, "INFO"), (0, "DEBUG"))
 
 
+class _Nobody:
+    """Stands where the process of a script will be."""
+
+    pid = 0
+    returncode = None
+
+    def poll(self) -> None:
+        """Return None, as long as it is nobody."""
+
+
+_NOBODY: Any = _Nobody()
+
+
 class ShellProcess:
     """A script that was started by `ShellOperation.trigger`.
+
+    The thread that reads its output starts it: a signal's exception, or that of a time limit,
+    meets the thread that asked for it, and never between the birth of a process and the note of it.
 
     It can be awaited, for those who write `await op.trigger()` as Prefect's users do.
     """
@@ -61,7 +78,7 @@ class ShellProcess:
         timeout: float | None,
         raises: bool = True,
     ) -> None:
-        """Start a script.
+        """Prepare a script; `start` starts it.
 
         Args:
             script: what to run; its file is removed when it has ended.
@@ -71,11 +88,9 @@ class ShellProcess:
             stream_level: level of the log records that lines become, or None for no records.
             timeout: seconds after which it is ended, or None.
             raises: whether an exit code other than 0 is an error.
-
-        Raises:
-            ShellError: it cannot be started.
         """
         self.script = script
+        self._birth = partial(_start, script, env, cwd, with_stderr=with_stderr)
         self._level = stream_level
         self._raises = raises
         self._timeout = timeout
@@ -83,22 +98,21 @@ class ShellProcess:
         self._trouble: BaseException | None = None
         self._output: list[str] = []
         self._last: deque[str] = deque(maxlen=_TAIL)
-        self._is_over = False
+        self._is_over = self._is_begun = False
+        # Taken by who starts the script, or by who says before that it shall not be started.
+        self._claim = threading.Lock()
         # A plain lock and no Event: an exception that another thread sends (a time limit does, or a
         # cancel) could leave the lock inside of an Event locked for good.
-        self._gate = threading.Lock()
+        self._gate, self._begun = threading.Lock(), threading.Lock()
         self._gate.acquire()
+        self._begun.acquire()
         self._when_ended: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._started = time.monotonic()
-        self._popen = _start(script, env, cwd, with_stderr=with_stderr)
-        self._family = Family(self._popen.pid)
-        _remember(self)
-        reader = threading.Thread(
-            target=copy_context().run, args=(self._serve,), name="hpc-flows-shell", daemon=True
-        )
-        reader.start()
+        self._refusal: BaseException | None = None
+        self._popen: subprocess.Popen[bytes] = _NOBODY
+        self._family: Family  # there is one once there is a process
 
     def __repr__(self) -> str:
         code = self.return_code
@@ -108,6 +122,21 @@ class ShellProcess:
     def __await__(self) -> Generator[Any, None, Self]:
         yield from ()
         return self
+
+    def start(self) -> None:
+        """Start the script.
+
+        Raises:
+            ShellError: it cannot be started.
+        """
+        _remember(self)
+        reader = threading.Thread(
+            target=copy_context().run, args=(self._live,), name="hpc-flows-shell", daemon=True
+        )
+        reader.start()
+        self._await_begin()
+        if self._refusal is not None:
+            raise self._refusal
 
     # What Prefect's users call ------------------------------------------------------------------
 
@@ -172,7 +201,7 @@ class ShellProcess:
         """End the script and everything that it has started: SIGTERM, and SIGKILL 5 s later."""
         if os.getpid() != self._owner:
             return  # a forked child does not end what its parent has started
-        if not self._is_over:
+        if not self._is_over and self._is_or_will_be_there():
             self._is_ended_by_us = True
             self._report(self._family.end())
             self.wait_at_most(1.0)
@@ -180,11 +209,31 @@ class ShellProcess:
     def close(self) -> None:
         """End the script if it runs, and what it has left behind."""
         self.terminate()
-        if os.getpid() == self._owner and self._has_left_something():
+        mine = os.getpid() == self._owner and self._popen is not _NOBODY
+        if mine and self._has_left_something():
             left = self._family.names()
             if left:
                 self._log(WARNING, leftovers(self.script.name(), left))
                 self._report(self._family.end())
+
+    def end_at_once(self) -> None:
+        """End the script, if it runs, because this process ends."""
+        if os.getpid() != self._owner or self._is_over or not self._is_or_will_be_there():
+            return
+        if self.return_code is None:
+            self._family.end(_LAST_GRACE)
+
+    def _is_or_will_be_there(self) -> bool:
+        """Tell whether there is a process, once that is known; what has not begun never will."""
+        if self._claim.acquire(blocking=False):
+            self._is_begun = self._is_over = True
+            self.script.remove()
+        self._await_begin()
+        return self._popen is not _NOBODY
+
+    def _await_begin(self) -> None:
+        while not self._is_begun:
+            self._begun.acquire(True, STEP)
 
     def _has_left_something(self) -> bool:
         """Tell whether something is left a moment later: much ends, or leaves, just then."""
@@ -227,8 +276,27 @@ class ShellProcess:
                 return
         call()
 
+    def _live(self) -> None:
+        """Start the script and read to its end; runs in a thread of its own."""
+        if not self._claim.acquire(blocking=False):
+            return
+        try:
+            self._started = time.monotonic()
+            popen = self._birth()
+            self._family = Family(popen.pid)
+            self._popen = popen
+        except BaseException as error:  # noqa: BLE001 - it is raised by who starts it
+            self._refusal = error
+            self._is_over = True
+            self.script.remove()
+        finally:
+            self._is_begun = True
+            self._begun.release()
+        if self._refusal is None:
+            self._serve()
+
     def _serve(self) -> None:
-        """Read to the end; runs in a thread of its own, so that no pipe is ever full."""
+        """Read to the end, so that no pipe is ever full."""
         try:
             self._read()
             self._reap()
@@ -365,5 +433,4 @@ def _remember(process: ShellProcess) -> None:
 def _end_all() -> None:
     """End what still runs: its output would have no reader."""
     for process in list(_living):
-        if process.return_code is None and process._owner == os.getpid():  # noqa: SLF001 - ours
-            process._family.end(_LAST_GRACE)  # noqa: SLF001 - ours
+        process.end_at_once()

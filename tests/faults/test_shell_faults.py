@@ -240,6 +240,39 @@ def test_commands_end_with_a_driver_that_is_interrupted_or_ended(
     assert_all_ended(pids)
 
 
+SLOW_BIRTH = """
+import time
+from hpc_flows.shell import process
+start = process._start
+def slowly(*args, **options):
+    begun = start(*args, **options)
+    time.sleep(1)
+    return begun
+process._start = slowly
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_commands_end_with_a_driver_that_did_not_know_yet_that_they_have_begun(
+    pids: Path, tmp_path: Path, number: int
+) -> None:
+    """A busy machine runs a child long before its parent hears of it."""
+    program = tmp_path / "driver.py"
+    code = DRIVER.format(commands=HIDING, pids=str(pids), call="solve()")
+    program.write_text(SLOW_BIRTH + code)
+    with subprocess.Popen(
+        [sys.executable, str(program)], stderr=subprocess.PIPE, text=True
+    ) as driver:
+        try:
+            until(lambda: all_started(pids))
+            driver.send_signal(number)
+            driver.communicate(timeout=PATIENCE)
+        finally:
+            driver.kill()
+    assert driver.returncode != 0
+    assert_all_ended(pids)
+
+
 def test_a_child_that_keeps_the_output_open_does_not_hold_the_flow(home: Path, pids: Path) -> None:
     @flow
     def starts_a_server() -> list[str]:
