@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.reporting.chosen import Chosen
 from hpc_flows.reporting.opening import configured
 from hpc_flows.reporting.relay import Relay
 
@@ -32,18 +33,32 @@ _UNFORESEEN_PAUSE = 30.0
 
 
 class Reporting:
-    """Reports one run to all sinks that are configured.
+    """Reports runs of this process to all sinks that are configured.
 
     Args:
-        root: the run.
+        home: of the runs.
         sinks: where to.
     """
 
-    def __init__(self, root: RootRun, sinks: list[Configured]) -> None:
-        self._threads = [_SinkThread(root, sink) for sink in sinks]
-        root.journal.subscribe(self._heard)
+    def __init__(self, home: str, sinks: list[Configured]) -> None:
+        self._threads = [_SinkThread(home, sink) for sink in sinks]
+        self._is_begun = False
+
+    def add(self, root: RootRun) -> None:
+        """Report a run."""
         for thread in self._threads:
-            thread.start()
+            thread.runs.add(root.run_id)
+        root.journal.subscribe(self._heard)
+        if not self._is_begun:
+            self._is_begun = True
+            for thread in self._threads:
+                thread.start()
+
+    def close(self, run: str) -> None:
+        """Say that nothing more will be written in a run; it is forgotten once it was sent."""
+        for thread in self._threads:
+            thread.runs.close(run)
+        self._heard("")
 
     def end(self) -> None:
         """Send what is left, in bounded time, and say what could not be sent."""
@@ -67,16 +82,18 @@ class Reporting:
 
 
 class _SinkThread(Thread):
-    """Reports one run to one sink until it is told that the run has ended.
+    """Reports runs to one sink until it is told that they have ended.
 
     Attributes:
         news: set when something was journalled.
+        runs: which are reported.
     """
 
-    def __init__(self, root: RootRun, sink: Configured) -> None:
+    def __init__(self, home: str, sink: Configured) -> None:
         super().__init__(name=f"hpc-flows report to {sink.name}", daemon=True)
         self.news = Event()
-        self._home, self._run = root.settings.home, root.run_id
+        self.runs = Chosen()
+        self._home = home
         self._sink = sink
         self._ends = Event()
         self._relay: Relay | None = None
@@ -92,7 +109,7 @@ class _SinkThread(Thread):
         except HpcFlowsError as error:
             self._problem = str(error)
             return
-        self._relay = relay = Relay(sink, self._home, "driver", only=self._run)
+        self._relay = relay = Relay(sink, self._home, "driver", only=self.runs)
         try:
             while not self._ends.is_set():
                 self._rest(self._turn(relay))
@@ -111,8 +128,10 @@ class _SinkThread(Thread):
             return ""
         relay = self._relay
         why = self._problem or (relay.trouble if relay is not None else "") or "It took too long."
+        runs = list(self.runs)
+        which = f"run {runs[0][:8]}" if len(runs) == 1 else f"{len(runs)} runs"
         return (
-            f"Not everything of run {self._run[:8]} has reached {self._sink.name}: {why}\n"
+            f"Not everything of {which} has reached {self._sink.name}: {why}\n"
             f"Nothing is lost: it stands in the journal. To send it: hpc-flows relay once"
         )
 
@@ -185,4 +204,8 @@ def begin(root: RootRun) -> Reporting | None:
     except HpcFlowsError as error:
         sys.stderr.write(f"This run is not reported: {error}\n")
         return None
-    return Reporting(root, sinks) if sinks else None
+    if not sinks:
+        return None
+    reporting = Reporting(root.settings.home, sinks)
+    reporting.add(root)
+    return reporting

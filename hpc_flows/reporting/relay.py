@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_flows._version import __version__
 from hpc_flows.client.pacing import Backoff
 from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.reporting.chosen import Chosen, chosen
 from hpc_flows.reporting.orders import deliver
 from hpc_flows.reporting.reconciling import reconcile
 from hpc_flows.reporting.roster import Roster
@@ -49,7 +50,7 @@ class Relay:
         sink: where events go.
         home: the setting `home`.
         mode: `driver`, `login` or `stdio`.
-        only: id of the one run to report; None: all.
+        only: id of the one run to report, or several; None: all.
         store: where cursors are kept; in the home unless said otherwise.
 
     Attributes:
@@ -65,7 +66,7 @@ class Relay:
         home: str,
         mode: str,
         *,
-        only: str | None = None,
+        only: str | Chosen | None = None,
         store: CursorStore | None = None,
     ) -> None:
         self.sink, self.mode = sink, mode
@@ -73,7 +74,7 @@ class Relay:
         self.id = f"{mode}-{host}-{os.getpid()}-{os.urandom(3).hex()}"
         self.trouble = ""
         self.roster: Roster | None = None
-        self._home, self._only, self._store = home, only, store
+        self._home, self._only, self._store = home, chosen(only), store
         self._backoff = Backoff(longest=LONGEST_PAUSE)
         self._opened = False
         self._epoch = ""
@@ -230,7 +231,7 @@ class Relay:
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for order in orders:
-            if self._only is not None and order.run != self._only:
+            if self._only is not None and order.run not in self._only:
                 continue
             status, message = deliver(order, self._home)
             self.sink.carried_out(order, status, message)

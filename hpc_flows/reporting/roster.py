@@ -15,6 +15,7 @@ from hpc_flows.reporting.sink import RunRefused
 from hpc_flows.reporting.watching import QUICKEST, RunsFolder, Watched, has_open_jobs
 
 if TYPE_CHECKING:
+    from hpc_flows.reporting.chosen import Chosen
     from hpc_flows.reporting.cursors import CursorStore
     from hpc_flows.reporting.sink import Sink
 
@@ -29,7 +30,7 @@ class Roster:
     Args:
         home: the setting `home`.
         sink: where events go.
-        only: id of the one run to report; None: all.
+        only: the runs to report; None: all.
         store: where cursors are kept; in a folder of the home unless said otherwise.
 
     Attributes:
@@ -40,7 +41,7 @@ class Roster:
     """
 
     def __init__(
-        self, home: str, sink: Sink, only: str | None = None, store: CursorStore | None = None
+        self, home: str, sink: Sink, only: Chosen | None = None, store: CursorStore | None = None
     ) -> None:
         self._home, self._sink, self._only = home, sink, only
         self.place = sink.store
@@ -50,6 +51,7 @@ class Roster:
         self._watched: dict[str, Watched] = {}
         self.epoch = self.unsaved = ""
         self._listed = False
+        self._sent_before = 0  # of runs that were let go
 
     def round(self, until: float) -> bool:
         """Look at every run that is due, once; stop at a time; tell whether more is to be sent.
@@ -139,7 +141,7 @@ class Roster:
     def sent(self) -> int:
         """Return how many events were sent."""
         fed = sum(each.feed.sent for each in self._all() if each.feed is not None)
-        return fed + sum(each.sent for each in self._all())
+        return self._sent_before + fed + sum(each.sent for each in self._all())
 
     def lost_lines(self) -> tuple[int, int]:
         """Return how many lines of runs at hand were refused for good, and how many are damaged."""
@@ -159,7 +161,7 @@ class Roster:
 
     def covers(self, run: str) -> bool:
         """Tell whether a run is one of those to report."""
-        return self._only is None or run == self._only
+        return self._only is None or run in self._only
 
     def feed_of(self, run: str) -> RunFeed | None:
         """Return the feed that holds a run's cursor in memory, if there is one."""
@@ -203,12 +205,17 @@ class Roster:
             each.next = began + _REFUSED_AGAIN
             return False
         each.looked = True
+        if each.is_closed and each.feed is None and not each.trouble:
+            self._let_go(each)
+            return False
         if each.next <= began and not more:
             each.look_again(time.monotonic() - began)
         return more
 
     def _fed(self, each: Watched) -> bool:
         """Send something of a run; tell whether there is more."""
+        if self._only is not None:  # asked before it is read for the last time
+            each.is_closed = self._only.is_closed(each.id)
         feed = each.feed or RunFeed(describe(each.id, each.folder), self._sink, self.store)
         each.unsent = feed.unsent()
         each.ask_driver(now=False)
@@ -247,6 +254,14 @@ class Roster:
         each.feed, each.unsent = None, 0  # it is the other's to send
         each.next = time.monotonic() + _CLAIMED_AGAIN
         return False
+
+    def _let_go(self, each: Watched) -> None:
+        """Forget a run of this process that was sent, and in which nothing more will be written."""
+        assert self._only is not None  # noqa: S101 - only of chosen ones is that known
+        self._sent_before += each.sent
+        self._only.drop(each.id)
+        self._watched.pop(each.id, None)
+        self._runs.forget(each.id)
 
     def _drop(self, each: Watched) -> None:
         """Forget a run whose folder was deleted; what was not sent of it is gone with it."""

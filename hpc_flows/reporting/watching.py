@@ -16,6 +16,7 @@ from hpc_flows.journal.replay import RunView
 
 if TYPE_CHECKING:
     from hpc_flows.leases import Lease
+    from hpc_flows.reporting.chosen import Chosen
     from hpc_flows.reporting.feed import RunFeed
 
 #: Seconds between two looks at a run at work: at first, and the most (changes arrive within 2 s).
@@ -46,6 +47,7 @@ class Watched:
         unsent: bytes of journals that were not sent at the last look.
         worked: whether something was sent of it.
         looked: whether it was looked at.
+        is_closed: whether this process has written it, and has written all of it.
     """
 
     def __init__(self, id_: str, folder: str, next_: float) -> None:
@@ -55,7 +57,7 @@ class Watched:
         self.over: bool | None = None
         self.trouble = ""
         self.sent = self.unsent = 0
-        self.worked = self.looked = False
+        self.worked = self.looked = self.is_closed = False
         self._changed = time.monotonic()
         self._asked = float("-inf")
 
@@ -71,6 +73,9 @@ class Watched:
 
     def ask_driver(self, *, now: bool) -> None:
         """Find out whether the driver has ended: at once, or if it is time to ask again."""
+        if self.is_closed:
+            self.over = True
+            return
         clock = time.monotonic()
         period = 1.0 if now else _DRIVER_PERIOD
         if self.over is not None and clock - self._asked < period:
@@ -119,10 +124,10 @@ class RunsFolder:
 
     Args:
         home: the setting `home`.
-        only: id of the one run that matters; None: all.
+        only: the runs that matter; None: all.
     """
 
-    def __init__(self, home: str, only: str | None = None) -> None:
+    def __init__(self, home: str, only: Chosen | None = None) -> None:
         self.folder = os.path.join(home, "runs")
         self._only = only
         self._known: set[str] = set()
@@ -132,7 +137,7 @@ class RunsFolder:
     def new(self) -> list[str]:
         """Return runs that have appeared since the last call, the newest first."""
         if self._only is not None:
-            found = {self._only} - self._known
+            found = set(self._only) - self._known
             self._known |= found
             return list(found)
         try:

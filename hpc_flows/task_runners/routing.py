@@ -271,6 +271,12 @@ def _alone(task_name: str) -> RunContext:
     settings = get_settings()
     root = open_root(new_id(), {"task": task_name, "name": task_name}, settings)
     watch(root)
+    from hpc_flows.settings.reported import is_reported  # noqa: PLC0415 - flows have another door
+
+    if is_reported(settings):
+        from hpc_flows.reporting.alone import begin_alone  # noqa: PLC0415 - only where it is wanted
+
+        begin_alone(root)
     outer = current()  # it has tags, if anything
     tags = () if outer is None else outer.tags
     context = RunContext(root, tags=tags, log_prints=settings.log_prints)
@@ -283,8 +289,16 @@ def close_alone(context: RunContext) -> None:
     """Close a root run that a task got for itself."""
     dispatch: Any = context.dispatch
     dispatch.close()
-    if context.root is not None:
-        context.root.close()
+    root = context.root
+    if root is None:
+        return
+    root.close()
+    from hpc_flows.settings.reported import is_reported  # noqa: PLC0415 - as above
+
+    if is_reported(root.settings):
+        from hpc_flows.reporting.alone import end_alone  # noqa: PLC0415 - as above
+
+        end_alone(root)
 
 
 def standing_alone_until_done(task_name: str) -> RunContext:
