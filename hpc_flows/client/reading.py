@@ -42,7 +42,7 @@ def flow_runs(api: Api, run_filter: Any, flow_filter: Any, sort: Any) -> Iterato
         rows: Iterable[FlowRun] = _sorted([FlowRun(row) for row in _each(api.flow_run, ids)], order)
     else:
         narrowed = _narrowed_flow_runs(chosen, flow)
-        rows = map(FlowRun, api.every("/flow-runs", sort=order, **narrowed))
+        rows = map(FlowRun, _once(api.every("/flow-runs", sort=order, **narrowed)))
     return (run for run in rows if chosen.fits(run) and flow.fits(run))
 
 
@@ -71,7 +71,7 @@ def task_runs(
         narrowed = {"flow_run": only, "state": _states(chosen), "name": _name(chosen)}
         # Nothing is in no flow run: the server is not asked for all.
         none = inside is not None and not inside
-        rows = () if none else map(TaskRun, api.every("/task-runs", sort=order, **narrowed))
+        rows = () if none else map(TaskRun, _once(api.every("/task-runs", sort=order, **narrowed)))
     return (
         run for run in rows if chosen.fits(run) and (inside is None or run.flow_run_id in inside)
     )
@@ -178,6 +178,15 @@ def _each(read: Callable[[str], Any], ids: list[str]) -> Iterator[Any]:
         except ServerRefusal as error:
             if error.status != NOT_FOUND:
                 raise
+
+
+def _once(rows: Iterator[Any]) -> Iterator[Any]:
+    """Give each row once: runs that begin between two pages push others onto the next page."""
+    seen: set[str] = set()
+    for row in rows:
+        if row["id"] not in seen:
+            seen.add(row["id"])
+            yield row
 
 
 _ATTRIBUTES = {

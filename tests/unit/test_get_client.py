@@ -17,7 +17,7 @@ from cli_runs import START, WrittenRun
 from server_site import RUN, TASK_RUN, ServerSite, make_site
 
 from hpc_flows import get_client
-from hpc_flows.client import NoServer, finding, orchestration
+from hpc_flows.client import Api, NoServer, finding, orchestration
 from hpc_flows.client.orchestration import PrefectClient, SyncPrefectClient
 from hpc_flows.client.schemas import filters, objects, sorting
 from hpc_flows.client.schemas.filters import (
@@ -244,6 +244,19 @@ def test_runs_come_in_the_order_and_the_part_that_is_asked_for(client: SyncPrefe
         flow_run_filter={"id": {"any_": ["run-c", "run-a", "run-b"]}}, sort="END_TIME_DESC"
     )
     assert [run.id for run in by_id] == ["run-b", "run-a", "run-c"]
+
+
+def test_a_run_that_slips_onto_the_next_page_is_given_once(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slipping(_: Any, path: str, **__: Any) -> Iterator[dict[str, Any]]:
+        kind = {"/flow-runs": "flow", "/task-runs": "task"}[path]
+        return iter([{"id": id_, "name": f"{kind} {id_}"} for id_ in ("a", "b", "b", "c")])
+
+    monkeypatch.setattr(Api, "every", slipping)
+    assert names(client.read_flow_runs()) == ["flow a", "flow b", "flow c"]
+    assert names(client.read_task_runs()) == ["task a", "task b", "task c"]
+    assert client.count_flow_runs() == 3
 
 
 def test_task_runs_are_found_with_their_jobs(client: SyncPrefectClient) -> None:
