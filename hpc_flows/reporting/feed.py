@@ -92,7 +92,7 @@ class RunFeed:
         self._stuck: dict[str, int] = {}  # sizes at which a writer had no whole line to give
         self._changed = self._unfinished = False
         self._saved_at = self._save_cost = 0.0
-        self._made = self._parked_at = time.monotonic()
+        self._made, self._parked_at = time.monotonic(), float("-inf")
 
     def step(self) -> bool:
         """Send one batch and some attachments; tell whether there is more to send.
@@ -121,13 +121,16 @@ class RunFeed:
     def unsent(self) -> int:
         """Return how many bytes of journals are not sent yet; 0 too when nobody wants them.
 
+        Lines that were put aside are among them: they are tried again, also after the run's end.
+
         Raises:
             RunVanished, RunUnreadable: the run's folder is gone, or cannot be read.
         """
         if self.cursor.gone:
             return 0
         waiting = self._waiting(self._sizes())
-        return sum(each.size - self.cursor.at(each.writer).offset for each in waiting)
+        unread = sum(each.size - self.cursor.at(each.writer).offset for each in waiting)
+        return unread + sum(length for _, _, length in self.cursor.parked)
 
     def finish(self) -> None:
         """Wait for nothing more: what can be sent is sent with the next steps."""
@@ -367,6 +370,7 @@ class RunFeed:
             each for each in self.cursor.parked if each != (writer, offset, length)
         ]
         self._changed = True
+        self._parked_at = float("-inf")  # the sink is well again: the others have not to wait
 
 
 def _unreadable(folder: str, error: OSError) -> str:

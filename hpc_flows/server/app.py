@@ -18,6 +18,7 @@ from hpc_flows._version import __version__
 from hpc_flows.server import retention
 from hpc_flows.server.access.guard import BehindPrefix, Guard, Hosts
 from hpc_flows.server.access.principals import Anybody
+from hpc_flows.server.db.outage import is_outage
 from hpc_flows.server.problems import Problem, refuse
 from hpc_flows.server.routes import (
     flow_runs,
@@ -171,7 +172,10 @@ def _place(loc: Any) -> str:
 
 
 class _Unforeseen:
-    """ASGI middleware: an error that nobody foresaw is logged, and told without what is in it."""
+    """ASGI middleware: an error that nobody foresaw is logged, and told without what is in it.
+
+    A database that cannot be used now is told as such: who asks shall come back.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -186,12 +190,30 @@ class _Unforeseen:
 
         try:
             await self._app(scope, receive, noting)
-        except Exception:
+        except Exception as error:
             if scope["type"] != "http":
                 raise
             mark = secrets.token_hex(4)
-            _LOG.exception("Error %s in %s %s", mark, scope["method"], scope["path"])
+            about = (mark, scope["method"], scope["path"])
+            if is_outage(error):
+                # One line: there is one for each request while it lasts.
+                _LOG.error("Error %s in %s %s: no database: %s", *about, _first_line(error))
+                problem = Problem(503, "no-database", _NO_DATABASE + mark, _LATER)
+            else:
+                _LOG.exception("Error %s in %s %s", *about)
+                message = f"The server failed; its log has the reason under {mark}."
+                problem = Problem(500, "internal", message)
             if started:
                 raise
-            message = f"The server failed; its log has the reason under {mark}."
-            await refuse(send, Problem(500, "internal", message))
+            await refuse(send, problem)
+
+
+_NO_DATABASE = (
+    "The server cannot use its database now. Ask again later; if it lasts, see to the database and "
+    "its disk. The server's log has the reason under "
+)
+_LATER = {"Retry-After": "5"}
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
+from hpc_flows.server.db.outage import is_outage
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 
@@ -125,11 +127,20 @@ class Hub:
         while not await _happens(self._closed, PERIOD):
             if self.open and monotonic() - looked >= LOOK:
                 looked = monotonic()
-                self.changes.add(await run_in_threadpool(self._look))
+                self.changes.add(await self._looked())
             if self.changes.number != told:
                 told = self.changes.number
                 self._news.set()
                 self._news = asyncio.Event()
+
+    async def _looked(self) -> list[str]:
+        """Return what other servers have changed; nothing while the database cannot be asked."""
+        try:
+            return list(await run_in_threadpool(self._look))
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            return []
 
     async def stream(
         self, who: Callable[[], Awaitable[Viewer | None]], last_id: str | None

@@ -68,6 +68,11 @@ class PostgresStore:
         words = ["pg_restore", "--no-owner", "--exit-on-error", f"--dbname={self.url}", str(copy)]
         subprocess.run(words, check=True, timeout=PATIENCE)
 
+    def restart(self) -> None:
+        """Stop PostgreSQL, and start it again."""
+        self._server.stop()
+        self._server.start()
+
     def close(self) -> None:
         self._server.drop(self.url)
 

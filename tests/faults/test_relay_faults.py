@@ -154,6 +154,29 @@ def test_a_line_on_which_the_server_stumbles_keeps_no_other_line_back(
     relay.close()
 
 
+def test_lines_on_which_a_server_stumbled_arrive_though_their_run_has_ended(
+    fake: FakeServer, journal: Journal, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpc_flows.reporting.feed._STUMBLES", 1)
+    for _ in range(3):
+        journal.write(5)
+        journal.write(1, text="poison")
+    journal.end()
+    poison = Failure("events", 500, times=10**6, when=lambda body: b"poison" in _unpacked(body))
+    fake.failures = [poison]
+    relay = relay_to(fake, home)
+    turn_until(relay, lambda: len(fake.held(journal.run)) == 16)
+    turn_until(relay, lambda: not relay.trouble)
+    assert not relay.is_done()
+    assert relay.facts()["unsent"] > 0
+    relay.close()
+    fake.failures = []
+    again = relay_to(fake, home)
+    turn_until(again, again.is_done)
+    assert fake.held(journal.run) == journal.lines()
+    again.close()
+
+
 def _unpacked(body: bytes) -> bytes:
     import zlib
 

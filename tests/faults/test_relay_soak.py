@@ -165,6 +165,7 @@ class Misfortunes(threading.Thread):
         chance = self._chance
         row = [self.cut, self.kill_relay, self.restore, self.tell_twice, self.cut, self.kill_server]
         row += [self.cut, self.restore, self.cut] if SECONDS > _SHORT else []
+        row += [self.restart_database] * isinstance(self._site.server.store, PostgresStore)
         try:
             self._site.server.copy(self._copy)
             while row or not self.ends.is_set():
@@ -205,6 +206,13 @@ class Misfortunes(threading.Thread):
         self._wait(0.0, 0.7)
         self._site.server.start()
         self._note("kill server")
+
+    def restart_database(self) -> None:
+        """Take PostgreSQL away from the server for a moment."""
+        store = self._site.server.store
+        assert isinstance(store, PostgresStore)
+        store.restart()
+        self._note("restart database")
 
     def restore(self) -> None:
         """Put the server back to an older copy of its database."""
