@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpc_flows.exceptions import ClusterError, CommandNotFound, SchedulerUnavailable
 from hpc_flows.schedulers.opening import open_scheduler
+from hpc_flows.schedulers.slurm_commands import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +81,8 @@ def _start(cluster: Cluster) -> str:
             text=True,
             timeout=START_TIMEOUT,
             check=False,
+            # What it starts outlives this process, and starts the jobs of other runs, too.
+            env=without_keys(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ClusterError(f"The scheduler of {cluster.name} cannot be started: {error}") from error

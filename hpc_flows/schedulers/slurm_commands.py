@@ -105,15 +105,19 @@ def command_environment(
     """
     kept = {
         name: value
-        for name, value in inherited.items()
+        for name, value in without_keys(inherited).items()
         if name == "SLURM_CONF" or not name.startswith(_OURS)
-        if name not in _KEYS
     }
     if path:
         kept["PATH"] = ":".join([*path, *filter(None, [kept.get("PATH", "")])])
     if times:
         kept["SLURM_TIME_FORMAT"] = "%s"
     return kept
+
+
+def without_keys(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without keys of servers, which are for the driver alone."""
+    return {name: value for name, value in inherited.items() if name not in _KEYS}
 
 
 def job_environment(command: Mapping[str, str]) -> dict[str, str]:
