@@ -150,7 +150,11 @@ export interface Artifact {
   key: string | null;
   type: string;
   description: string | null;
+  /** null also where it is too long for a list: then `has_data` is true. */
   data: unknown;
+  has_data: boolean;
+  /** In bytes, where it was too long for its event. */
+  size: number | null;
   created: number | null;
 }
 

@@ -1,5 +1,6 @@
 /** What the run has left for people to look at. */
 
+import { useState } from "preact/hooks";
 import { useLoad } from "../../api/load";
 import type { Artifact, FlowRun, Page } from "../../api/types";
 import { count } from "../../clock";
@@ -7,7 +8,7 @@ import { Empty, Notice, Pending } from "../../parts/frame";
 import { Time } from "../../parts/time";
 import { route, setQuery } from "../../routing/route";
 import { taskRunHref, within } from "../places";
-import { Name, save, Value } from "../text";
+import { bytes, Name, save, Value } from "../text";
 import { Markdown } from "./Markdown";
 import { safeLink } from "./markdown";
 
@@ -63,6 +64,7 @@ function Card({ artifact }: { artifact: Artifact }) {
 function Body({ artifact }: { artifact: Artifact }) {
   const { type, data } = artifact;
   if (data === null || data === undefined) {
+    if (artifact.has_data) return <Large artifact={artifact} />;
     return <p class="faint">Its data stayed in a file of the run and were not sent.</p>;
   }
   if (type === "markdown" && typeof data === "string") return <MarkdownOrLink text={data} />;
@@ -70,6 +72,20 @@ function Body({ artifact }: { artifact: Artifact }) {
   if (type === "progress") return <Progress value={Number(data)} />;
   if (type === "image" && typeof data === "string") return <Picture data={data} />;
   return <Value value={data} />;
+}
+
+/** What is too long for a list, loaded when somebody wants to see it. */
+function Large({ artifact }: { artifact: Artifact }) {
+  const [wanted, setWanted] = useState(false);
+  const path = wanted ? `artifacts/${encodeURIComponent(artifact.id)}` : null;
+  const loaded = useLoad<Artifact>(path, {}, { run: artifact.run, pace: 5000 });
+  if (!wanted) {
+    const size = artifact.size === null ? "" : ` (${bytes(artifact.size)})`;
+    return <button type="button" onClick={() => setWanted(true)}>Show its data{size}</button>;
+  }
+  if (loaded.data === null) return <Pending loaded={loaded} />;
+  // That it is whole is known; null is what the artifact says.
+  return <Body artifact={{ ...loaded.data, has_data: false, data: loaded.data.data ?? "null" }} />;
 }
 
 /** Links are markdown too, as in Prefect; one that leads nowhere safe is shown as text. */
