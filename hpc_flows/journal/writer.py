@@ -201,29 +201,25 @@ class JournalWriter:
     def _append(self, kind: str, text: str) -> int:
         if self._ailing and kind == "log" and not self._is_well():
             return self._drop()
-        seq, line = self._line(kind, text)
+        seq, line = self._lines.make(kind, text)
+        self._check(kind, line)
         return seq if self._sent(kind, line) else 0
 
     def _append_together(self, events: Sequence[tuple[str, str]]) -> int:
         """Append events in one write; return how many log records among them were dropped."""
-        lines = [self._line(kind, text)[1] for kind, text in events]
-        sent = self._put_together(lines)
+        lines = self._lines.make_all(events)
+        sent = self._put_together(events, lines)
         if self._fsync:
             kept = zip(lines[:sent], events, strict=False)
             self._unsynced.extend([line for line, (kind, _) in kept if kind != "log"])
         self._written += sent
         dropped = 0
-        for line, (kind, _) in zip(lines[sent:], events[sent:], strict=True):
-            # Once one has failed, what room is made is for states, not for log records.
-            refused = self._ailing and kind == "log"
-            dropped += not (self._drop() if refused else self._sent(kind, line))
+        if sent < len(lines):
+            for line, (kind, _) in zip(lines[sent:], events[sent:], strict=True):
+                # Once one has failed, what room is made is for states, not for log records.
+                refused = self._ailing and kind == "log"
+                dropped += not (self._drop() if refused else self._sent(kind, line))
         return dropped
-
-    def _line(self, kind: str, text: str) -> tuple[int, bytes]:
-        made = self._lines.make(kind, text)
-        if len(made[1]) > MAX_LINE:
-            raise JournalError(too_long(self.path, kind, len(made[1])))
-        return made
 
     def _sent(self, kind: str, line: bytes) -> bool:
         return self._keep(kind, line, self._put(line))
@@ -257,9 +253,16 @@ class JournalWriter:
         self._torn = self._torn or sent > 0
         return OSError(ENOSPC, os.strerror(ENOSPC))
 
-    def _put_together(self, lines: list[bytes]) -> int:
-        """Write lines at once; return how many of them are whole."""
+    def _check(self, kind: str, line: bytes) -> None:
+        if len(line) > MAX_LINE:
+            raise JournalError(too_long(self.path, kind, len(line)))
+
+    def _put_together(self, events: Sequence[tuple[str, str]], lines: list[bytes]) -> int:
+        """Write the lines of events at once; return how many of them are whole."""
         whole = b"".join(lines)
+        if len(whole) > MAX_LINE:
+            for (kind, _), line in zip(events, lines, strict=True):
+                self._check(kind, line)
         try:
             sent = _write(self._fd, whole)
         except OSError:

@@ -159,7 +159,10 @@ class ThreadPoolTaskRunner(TaskRunner):
         gate.acquire()
         self._burst.let_pass()
         while True:
-            with self._lock:
+            with self._lock:  # once for the end of a call and the beginning of the next
+                if me not in self._threads:  # written off
+                    return
+                self._threads[me] = None
                 sleeps = not self._queue and not self._closed
                 if sleeps:
                     self._idle.append(gate)
@@ -175,10 +178,6 @@ class ThreadPoolTaskRunner(TaskRunner):
                 self._burst.let_pass()
                 continue
             outer.copy().run(_run, call)
-            with self._lock:
-                if me not in self._threads:  # written off
-                    return
-                self._threads[me] = None
 
     def _wait_begins(self, futures: Sequence[TaskFuture]) -> Callable[[], None]:
         """Hold nothing back any more, since somebody waits for a call; what futures call then."""
