@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, Query, Response
 from pydantic import Field
@@ -20,6 +20,11 @@ from hpc_flows.server.service import Here, Service, nothing, reply, reply_encode
 from hpc_flows.server.shapes import Shape
 from hpc_flows.server.shapes import runs as shapes
 from hpc_flows.server.shapes.people import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from sqlalchemy import Connection
 
 api = router()
 
@@ -124,15 +129,12 @@ def timeline(
     chosen: Annotated[timelines.TimelineFilter, Depends(_span)],
 ) -> Response:
     """Show the task runs of a flow run over time."""
-    with here.database.reading() as connection, asking():
-        key = found(flow_runs.key_of(connection, who.sight, id))
 
-        def make() -> Made:
-            shown = found(timelines.timeline(connection, who.sight, id, chosen))
-            return Made(shown, timelines.holds_for(shown, chosen))
+    def make(connection: Connection) -> Made:
+        shown = found(timelines.timeline(connection, who.sight, id, chosen))
+        return Made(shown, timelines.holds_for(shown, chosen))
 
-        wanted = ("timeline", key.run, key.pk, chosen)
-        return reply_encoded(here.answers.of(wanted, key.version, make))
+    return _kept(here, who, id, ("timeline", chosen), make)
 
 
 @api.get("/flow-runs/{id}/graph", response_model=shapes.Graph)
@@ -144,14 +146,25 @@ def graph(
 ) -> Response:
     """Show which task takes results of which; tasks that are opened are shown run by run."""
     open_tasks = tuple(opened or ())
+
+    def make(connection: Connection) -> Made:
+        return Made(found(graphs.graph(connection, who.sight, id, open_tasks)))
+
+    return _kept(here, who, id, ("graph", open_tasks), make)
+
+
+def _kept(
+    here: Service,
+    who: Principal,
+    id_: str,
+    wanted: tuple[Hashable, ...],
+    make: Callable[[Connection], Made],
+) -> Response:
+    """Answer what costs much about a flow run, as it was answered before if it has not changed."""
     with here.database.reading() as connection, asking():
-        key = found(flow_runs.key_of(connection, who.sight, id))
-
-        def make() -> Made:
-            return Made(found(graphs.graph(connection, who.sight, id, open_tasks)))
-
-        wanted = ("graph", key.run, key.pk, open_tasks)
-        return reply_encoded(here.answers.of(wanted, key.version, make))
+        key = found(flow_runs.key_of(connection, who.sight, id_))
+        whose = (*wanted, key.run, key.pk)
+        return reply_encoded(here.answers.of(whose, key.version, lambda: make(connection)))
 
 
 @api.get(
