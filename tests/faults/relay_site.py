@@ -68,10 +68,9 @@ class PostgresStore:
         words = ["pg_restore", "--no-owner", "--exit-on-error", f"--dbname={self.url}", str(copy)]
         subprocess.run(words, check=True, timeout=PATIENCE)
 
-    def restart(self) -> None:
-        """Stop PostgreSQL, and start it again."""
-        self._server.stop()
-        self._server.start()
+    def be_there(self, *, for_anybody: bool) -> None:
+        """Be away from all who use it, or back again."""
+        self._server.let_in(self.url, anybody=for_anybody)
 
     def close(self) -> None:
         self._server.drop(self.url)

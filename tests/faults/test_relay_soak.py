@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Read before the fixture `home` takes such names out of the environment.
-SECONDS = float(os.environ.get("HPC_FLOWS_TEST_SOAK_SECONDS", "8"))
+SECONDS = float(os.environ.get("HPC_FLOWS_TEST_SOAK_SECONDS", "5"))
 CUT = float(os.environ.get("HPC_FLOWS_TEST_SOAK_CUT", "1.5"))
 DATABASES = os.environ.get("HPC_FLOWS_TEST_SOAK_DATABASE", "sqlite,postgresql").split(",")
 SEED = int(os.environ.get("HPC_FLOWS_TEST_SOAK_SEED", "0"))
@@ -165,7 +165,7 @@ class Misfortunes(threading.Thread):
         chance = self._chance
         row = [self.cut, self.kill_relay, self.restore, self.tell_twice, self.cut, self.kill_server]
         row += [self.cut, self.restore, self.cut] if SECONDS > _SHORT else []
-        row += [self.restart_database] * isinstance(self._site.server.store, PostgresStore)
+        row += [self.take_database_away] * isinstance(self._site.server.store, PostgresStore)
         try:
             self._site.server.copy(self._copy)
             while row or not self.ends.is_set():
@@ -207,12 +207,14 @@ class Misfortunes(threading.Thread):
         self._site.server.start()
         self._note("kill server")
 
-    def restart_database(self) -> None:
+    def take_database_away(self) -> None:
         """Take PostgreSQL away from the server for a moment."""
         store = self._site.server.store
         assert isinstance(store, PostgresStore)
-        store.restart()
-        self._note("restart database")
+        store.be_there(for_anybody=False)
+        self._wait(0.2, 2.0)
+        store.be_there(for_anybody=True)
+        self._note("take database away")
 
     def restore(self) -> None:
         """Put the server back to an older copy of its database."""

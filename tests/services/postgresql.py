@@ -124,6 +124,14 @@ class PostgreSQL:
         self.drop(address)
         self._execute(f"CREATE DATABASE {_name_in(address)}")
 
+    def let_in(self, address: str, *, anybody: bool) -> None:
+        """Let nobody connect to a database, and end all connections to it; or let them in again."""
+        name = _name_in(address)
+        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {str(anybody).lower()}")
+        if not anybody:
+            connected = f"pg_stat_activity WHERE datname = '{name}'"
+            self._execute(f"SELECT pg_terminate_backend(pid) FROM {connected}")
+
     def _execute(self, command: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(command.encode())
