@@ -181,7 +181,7 @@ def play_job(
     open(f"{root.run_dir}/journal/{writer}.ended", "x").close()
 
 
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
     """Return the first true value of a function."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -353,11 +353,11 @@ def test_a_file_whose_groups_lead_in_a_circle_is_told_and_leaves_hdf5_to_other_t
 
 
 def _in_a_thread(call: Callable[[], Any]) -> Any:
-    """Return what a call gives in another thread, for which it has ten seconds."""
+    """Return what a call gives in another thread, for which it has two minutes."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(120)
     assert found, "the thread waits for a lock of h5py's that was left taken"
     return found[0]
 

@@ -190,7 +190,7 @@ def test_an_error_in_what_is_told_of_a_loss_ends_no_renewal(
 
 
 def _wait(condition: object) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)

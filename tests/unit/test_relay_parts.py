@@ -139,12 +139,13 @@ def test_of_a_long_output_the_last_whole_lines_are_read(journal: Journal) -> Non
 def test_an_order_becomes_a_request_to_the_driver(journal: Journal, home: Path) -> None:
     journal.write(1)
     order = Order("c1", journal.run, "cancel", "enough", "ada", "sub-1")
+    before = time.time()
     assert deliver(order, str(home))[0] == "delivered"
     path = Path(journal.folder, "control", "cancel")
     asked = json.loads(path.read_text())
     assert (asked["reason"], asked["by"], asked["id"]) == ("enough", "ada", "c1")
     assert asked["flow_run"] == "sub-1"
-    assert abs(asked["asked"] - time.time()) < 5
+    assert before - 1 <= asked["asked"] <= time.time() + 1
     assert path.stat().st_mode & 0o077 == 0
     assert os.listdir(path.parent) == ["cancel"]
 
@@ -248,7 +249,7 @@ def test_a_survey_is_taken_once_for_all_relays_of_a_home(
 
     monkeypatch.setattr("hpc_flows.reporting.survey.take_survey", take)
     first, second = Surveys(str(home)), Surveys(str(home))
-    end = time.monotonic() + 5
+    end = time.monotonic() + 120
     while not first.of(["afton"]) and time.monotonic() < end:
         time.sleep(0.02)
     assert set(second.of(["afton"])) == {"afton"}

@@ -46,9 +46,10 @@ def _session(answer: httpx.Response) -> dict[str, str]:
 
 
 def test_t4_the_code_stands_where_no_browser_sends_it(site: ServerSite) -> None:
+    before = time.time()
     made = site.ask("ann", "POST", "/login-codes").json()
     assert made["url"] == f"{BASE}/#/login?code={made['code']}"
-    assert made["expires"] == pytest.approx(time.time() + 120, abs=5)
+    assert before - 1 <= made["expires"] - 120 <= time.time() + 1
 
 
 def test_t4_a_code_logs_in_once(site: ServerSite) -> None:
@@ -138,9 +139,10 @@ def test_sessions_are_listed_and_can_be_revoked(site: ServerSite) -> None:
 
 
 def test_the_use_of_a_token_is_noted(site: ServerSite) -> None:
+    before = time.time()
     site.ask("ben", "GET", "/me")
     (row,) = site.ask("ben", "GET", "/tokens").json()["items"]
-    assert row["last_used"] == pytest.approx(time.time(), abs=5)
+    assert before - 1 <= row["last_used"] <= time.time() + 1
 
 
 def _hello(site: ServerSite, token_id: str, nonce: str = "n" * 32) -> dict[str, str]:

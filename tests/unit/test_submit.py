@@ -76,7 +76,7 @@ class Office:
         return list(self.scheduler.specs)
 
     def ended(self, call: TaskCall) -> BaseException:
-        call.future.wait(20)
+        call.future.wait(120)
         error = call.future.state.result(raise_on_failure=False)
         assert isinstance(error, BaseException)
         return error
@@ -309,7 +309,7 @@ def test_the_jobs_own_journal_settles_a_doubt_where_no_command_can(
     (call,) = here.take(1)
     token = until(lambda: [e.data["token"] for e in here.events("job-intent")])[0]
     play_job(here.tracker, token, 0, call, job="101", value="done")
-    assert call.future.result(20) == "done"
+    assert call.future.result(120) == "done"
 
 
 # Holding back -------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_call_that_cannot_be_pickled_fails_alone(office: Callable[..., Office]
     (job,) = here.submitted()
     token = here.scheduler.specs[job].token
     play_job(here.tracker, token, 0, good, value=5)
-    assert good.future.result(20) == 5
+    assert good.future.result(120) == 5
 
 
 def test_what_refuses_a_whole_array_is_said_once_in_full(office: Callable[..., Office]) -> None:

@@ -29,7 +29,7 @@ def tree(depth: int) -> int:
 
 
 def test_tasks_that_sleep_do_so_at_once() -> None:
-    barrier = threading.Barrier(40, timeout=20)
+    barrier = threading.Barrier(40, timeout=120)
 
     @flow
     def main() -> None:
@@ -41,12 +41,16 @@ def test_tasks_that_sleep_do_so_at_once() -> None:
 def test_no_more_run_at_once_than_may() -> None:
     running: list[int] = []
     most: list[int] = []
+    three = threading.Barrier(3, timeout=120)
 
     @task
     def work(_: int) -> None:
         running.append(1)
+        three.wait()
         most.append(len(running))
         time.sleep(0.02)
+        most.append(len(running))
+        three.wait()
         running.pop()
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=3))
@@ -110,16 +114,19 @@ def test_a_task_that_returns_futures_does_not_block_a_small_pool() -> None:
 
 def test_a_retry_that_waits_lets_others_run() -> None:
     order: list[str] = []
+    submitted = threading.Event()
 
-    @task(retries=1, retry_delay_seconds=0.3)
+    @task(retries=1, retry_delay_seconds=1)
     def slow() -> None:
         order.append("slow")
+        assert submitted.wait(60)
         if order.count("slow") == 1:
             raise ValueError
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
     def main() -> None:
         futures = [slow.submit(), task(lambda: order.append("quick")).submit()]
+        submitted.set()
         for future in futures:
             future.result()
 
@@ -135,7 +142,7 @@ def test_the_threads_end_with_the_flow() -> None:
         leaf.map(range(10)).wait()
 
     main()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before

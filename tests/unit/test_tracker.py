@@ -42,9 +42,9 @@ def test_an_outcome_in_the_journal_ends_the_run_without_asking_the_scheduler(
     here = office(quick_cluster(poll=Poll(first=60.0)))
     _, token, (first, second) = sent(here, 1, 2)
     play_job(here.tracker, token, 1, second, value="two")
-    assert second.future.result(20) == "two"
+    assert second.future.result(120) == "two"
     play_job(here.tracker, token, 0, first, value="one")
-    assert first.future.result(20) == "one"
+    assert first.future.result(120) == "one"
     assert "poll" not in here.scheduler.commands
 
 
@@ -65,7 +65,7 @@ def test_an_error_of_the_users_code_comes_back_with_its_type(
     reference = here.root.results.keep_error(KeyError("missing"))
     play_job(here.tracker, token, 0, call, type="FAILED", name="Failed", result=reference)
     with pytest.raises(KeyError, match="missing"):
-        call.future.result(20)
+        call.future.result(120)
 
 
 def test_a_cancelled_job_ends_its_run_with_who_did_it(office: Callable[..., Office]) -> None:
@@ -111,7 +111,7 @@ def test_nothing_fails_while_the_scheduler_cannot_be_asked(office: Callable[...,
     here.scheduler.queue = table
     here.scheduler.say(job, Phase.RUNNING, "RUNNING")
     play_job(here.tracker, token, 0, call, value=3)
-    assert call.future.result(20) == 3
+    assert call.future.result(120) == 3
 
 
 def test_a_requeued_job_is_followed_to_its_second_end(office: Callable[..., Office]) -> None:
@@ -125,7 +125,7 @@ def test_a_requeued_job_is_followed_to_its_second_end(office: Callable[..., Offi
     time.sleep(0.3)
     assert not call.future.done()
     play_job(here.tracker, token, 0, call, restart=1, value="again")
-    assert call.future.result(20) == "again"
+    assert call.future.result(120) == "again"
 
 
 def test_a_node_failure_in_accounting_is_not_final_while_the_queue_has_the_job(
@@ -198,7 +198,7 @@ def test_a_result_file_that_appears_late_is_waited_for(
     time.sleep(0.3)
     assert not call.future.done()
     os.rename(tmp_path / "late", path)
-    assert len(call.future.result(20)) == 200_000
+    assert len(call.future.result(120)) == 200_000
 
 
 def test_a_result_file_that_never_appears_is_lost(office: Callable[..., Office]) -> None:
@@ -357,8 +357,8 @@ def test_trouble_with_one_run_ends_it_and_no_other(
     monkeypatch.setattr(outcome, "take_state", stumble)
     play_job(here.tracker, token, 0, bad, value=1)
     play_job(here.tracker, token, 1, good, value=2)
-    assert good.future.result(20) == 2
-    bad.future.wait(20)
+    assert good.future.result(120) == 2
+    bad.future.wait(120)
     assert bad.future.state.is_crashed()
     assert "nobody foresaw" in str(bad.future.state.message)
 
@@ -375,4 +375,4 @@ def test_an_answer_that_cannot_be_read_decides_nothing(office: Callable[..., Off
     until(lambda: here.scheduler.commands.count("garbage") > 3)
     assert not call.future.done()
     play_job(here.tracker, token, 0, call, job=job, value="fine")
-    assert call.future.result(20) == "fine"
+    assert call.future.result(120) == "fine"
