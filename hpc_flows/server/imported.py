@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Bytes before the place that was reached by which a file is known again.
 _MARKED = 4096
+#: What stands for all of a run in place of a path, and how far its import came.
+_ALL, _BEGUN, _WHOLE = "", "begun", "whole"
 _COLUMNS = ("run_pk", "path", "size", "modified", "done", "mark")
 
 
@@ -65,7 +67,21 @@ class Memory:
 
     def has_all_of(self, paths: Iterable[str]) -> bool:
         """Tell whether there is nothing new in some journals; they are not opened for that."""
-        return bool(self._known) and all(self._is_same(path) for path in paths)
+        return self.is_whole and all(self._is_same(path) for path in paths)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last import came to its end, and brought what lies beside the journals."""
+        last = self._known.get(_ALL)
+        return last is not None and last.mark == _WHOLE
+
+    def begin_import(self) -> None:
+        """Note that an import begins; should it be killed, the next one will know."""
+        self.keep([Place(_ALL, 0, 0, 0, _BEGUN)])
+
+    def end_import(self) -> None:
+        """Note that an import came to its end."""
+        self.keep([Place(_ALL, 0, 0, 0, _WHOLE)])
 
     def begin(self, file: BinaryIO, path: str) -> int:
         """Put an open journal at the place that was reached, and return that."""

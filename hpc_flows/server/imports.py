@@ -119,11 +119,14 @@ class _RunImport:
             self._imported.unchanged += 1
             return 0
         self._ingest.register(self._run, _about(self._run_dir), self._owner, project_id)
+        was_whole = self._memory.is_whole
+        self._memory.begin_import()
         events = sum(self._take_portion(portion) for portion in self._portions(paths))
-        if events:
+        self._imported.events += events
+        if events or not was_whole:
             _attach_scripts(self._ingest, self._run_dir, self._owner)
             self._attach_artifacts()
-        self._imported.events += events
+        self._memory.end_import()
         return events
 
     def _attach_artifacts(self) -> None:
