@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import urllib.error
@@ -109,13 +110,19 @@ class Seen(NamedTuple):
 class Watching:
     """Looks at all processes of the machine, again and again, until the block ends.
 
+    Args:
+        folder: one whose files come and go, and are looked at as well.
+
     Attributes:
-        seen: all that were seen, each once.
+        seen: all processes that were seen, each once.
+        files: what was in those files.
         sockets: names of Unix sockets that were seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self.seen: set[Seen] = set()
+        self.files: set[bytes] = set()
         self.sockets: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -133,6 +140,9 @@ class Watching:
             for folder in Path("/proc").iterdir():
                 if folder.name.isdigit():
                     self._look(folder)
+            for path in [] if self._folder is None else self._folder.glob("*"):
+                with contextlib.suppress(OSError):  # it has gone
+                    self.files.add(path.read_bytes())
             lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
             self.sockets.update(line.split()[-1] for line in lines[1:] if "/" in line)
 
