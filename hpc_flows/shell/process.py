@@ -49,10 +49,11 @@ class _Nobody:
     """Stands where the process of a script will be."""
 
     pid = 0
-    returncode = None
+    returncode: int | None = None
 
-    def poll(self) -> None:
-        """Return None, as long as it is nobody."""
+    def poll(self) -> int | None:
+        """Return the status, which nobody ever has."""
+        return self.returncode
 
 
 _NOBODY: Any = _Nobody()
@@ -222,6 +223,7 @@ class ShellProcess:
             return
         if self.return_code is None:
             self._family.end(_LAST_GRACE)
+        self.script.remove()  # the thread that does so has no time left for it
 
     def _is_or_will_be_there(self) -> bool:
         """Tell whether there is a process, once that is known; what has not begun never will."""
