@@ -108,10 +108,11 @@ def _is_customised(name: str) -> bool:
         logger = known.get(each)
         if logger is None or isinstance(logger, std_logging.PlaceHolder):
             continue
-        strange = any(type(handler).__name__ != "RunHandler" for handler in logger.handlers)
-        own_level = logger.level not in (0, 1)
-        if strange or own_level or logger.filters or logger.disabled:
+        if logger.level not in (0, 1) or logger.filters or logger.disabled:
             return True
+        for handler in logger.handlers:  # not any(): this is asked for each record
+            if type(handler).__name__ != "RunHandler":
+                return True
     return False
 
 
