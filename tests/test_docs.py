@@ -99,7 +99,9 @@ def test_python_on_the_page_runs(page: Path, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-W", "error", str(program)],
             cwd=tmp_path,
-            env=os.environ | ({"HPC_FLOWS_CLUSTER": cluster[1]} if cluster else {}),
+            env=os.environ
+            | {"TMPDIR": str(tmp_path)}
+            | ({"HPC_FLOWS_CLUSTER": cluster[1]} if cluster else {}),
             capture_output=True,
             text=True,
             timeout=120,

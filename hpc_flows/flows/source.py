@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -59,13 +60,14 @@ def _clone(address: str) -> str:
     """Return a new folder with a clone of a repository in it."""
     url, branch = _parts(address)
     folder = tempfile.mkdtemp(prefix="hpc-flows-source-")
-    clone = ["git", "clone", "--quiet", "--", url, folder]
-    _git(clone, url)
-    if branch:
-        _git(
-            ["git", "-C", folder, "checkout", "--quiet", "--detach", *_revision(folder, branch)],
-            url,
-        )
+    try:
+        _git(["git", "clone", "--quiet", "--", url, folder], url)
+        if branch:
+            checkout = ["git", "-C", folder, "checkout", "--quiet", "--detach"]
+            _git([*checkout, *_revision(folder, branch)], url)
+    except BaseException:  # also Ctrl-C, where a large repository is awaited
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 

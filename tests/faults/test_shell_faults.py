@@ -260,8 +260,13 @@ def test_commands_end_with_a_driver_that_did_not_know_yet_that_they_have_begun(
     program = tmp_path / "driver.py"
     code = DRIVER.format(commands=HIDING, pids=str(pids), call="solve()")
     program.write_text(SLOW_BIRTH + code)
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
     with subprocess.Popen(
-        [sys.executable, str(program)], stderr=subprocess.PIPE, text=True
+        [sys.executable, str(program)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(scripts)},
     ) as driver:
         try:
             until(lambda: all_started(pids))
@@ -271,6 +276,7 @@ def test_commands_end_with_a_driver_that_did_not_know_yet_that_they_have_begun(
             driver.kill()
     assert driver.returncode != 0
     assert_all_ended(pids)
+    assert list(scripts.iterdir()) == []
 
 
 def test_a_child_that_keeps_the_output_open_does_not_hold_the_flow(home: Path, pids: Path) -> None:

@@ -265,10 +265,13 @@ def test_a_flow_comes_out_of_a_repository_at_a_branch_or_a_commit(
     url = f"file://{repository}"
     for source, value in ((url, 2), (f"{url}@other", 101), (f"{url}@v1", 2)):
         assert Flow.from_source(source, "loaded_of_git.py:one")(1) == value
+    clones = set(tmp_path.glob("hpc-flows-source-*"))
+    assert len(clones) == 3
     with pytest.raises(MissingFlowError, match="git cannot get"):
         Flow.from_source(f"{url}@nowhere", "loaded_of_git.py:one")
     with pytest.raises(MissingFlowError, match="git cannot get"):
         Flow.from_source(f"file://{tmp_path}/none.git", "loaded_of_git.py:one")
+    assert set(tmp_path.glob("hpc-flows-source-*")) == clones
 
 
 def test_without_git_a_repository_is_refused_by_name(
