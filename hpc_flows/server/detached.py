@@ -22,7 +22,7 @@ from hpc_flows.server.plan import Plan, Started
 
 #: Seconds until a server in the background must be up (login nodes can be slow), and until one
 #: that was told to end has.
-START_SECONDS, STOP_SECONDS = 90.0, 15.0
+START_SECONDS, STOP_SECONDS = 90.0, 60.0
 _LARGEST_LOG = 10 * 2**20
 
 

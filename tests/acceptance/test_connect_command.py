@@ -38,7 +38,7 @@ pytestmark = [
 ]
 
 SECRET = "open sesame canary"  # noqa: S105 - of a key that lives as long as its test
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def fetched(url: str, content: object = None, **headers: str) -> tuple[object, s
     body = None if content is None else json.dumps(content).encode()
     named = {"Content-Type": "application/json", **headers}
     asked = Request(url, body, named)  # noqa: S310 - the test's own server
-    with urlopen(asked, timeout=20) as answer:  # noqa: S310 - the same
+    with urlopen(asked, timeout=60) as answer:  # noqa: S310 - the same
         return json.load(answer), answer.headers["Set-Cookie"] or ""
 
 

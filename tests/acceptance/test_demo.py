@@ -15,6 +15,7 @@ from cli_process import Shell
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(600)
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "stdlib_census.py"
 
 
@@ -56,7 +57,7 @@ def check_census(folder: Path, shown: str) -> None:
 def test_the_demo_runs_leaves_its_files_and_no_process(
     shell: Shell, home: Path, tmp_path: Path
 ) -> None:
-    done = shell.run("demo", timeout=170)
+    done = shell.run("demo", timeout=500)
     assert done.returncode == 0, done.stderr
     check_census(tmp_path / "hpc-flows-demo", done.stdout)
     assert "Timeline" in done.stdout
@@ -76,12 +77,12 @@ def test_what_the_demo_proposes_next_works(shell: Shell, tmp_path: Path) -> None
     project.mkdir()
     for n in range(3):
         (project / f"m{n}.py").write_text(f"import m{(n + 1) % 3}\n")
-    shown = shell.good("demo", "--source", str(project), timeout=170)
+    shown = shell.good("demo", "--source", str(project), timeout=500)
     assert "Largest import circle: 3 modules" in shown
     proposed = [line.split()[1:] for line in shown.splitlines() if line.startswith("  hpc-flows ")]
     assert len(proposed) > 4
     for words in proposed:
-        shell.good(*(word.replace("PATH", str(project)) for word in words), timeout=170)
+        shell.good(*(word.replace("PATH", str(project)) for word in words), timeout=500)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_starts(
@@ -97,7 +98,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_starts(
 @pytest.mark.usefixtures("slurm_site")
 def test_the_flow_of_the_demo_runs_unchanged_on_real_slurm(shell: Shell, tmp_path: Path) -> None:
     shell.environment["HPC_FLOWS_CLUSTER"] = "generic_slurm"
-    shown = shell.good("run", str(EXAMPLE), "-p", f"folder={tmp_path}", timeout=170)
+    shown = shell.good("run", str(EXAMPLE), "-p", f"folder={tmp_path}", timeout=500)
     check_census(tmp_path, shown)
     jobs = shell.json("runs", "show", "latest")["jobs"]
     assert len(jobs) <= 6

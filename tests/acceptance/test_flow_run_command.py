@@ -55,6 +55,10 @@ if __name__ == "__main__":
 SERVERS_OWN = {"heard", "skew", "version", "project"}
 
 
+#: For what the driver does soon: a busy machine needs more than people would wait.
+LONG = ("--timeout", "110")
+
+
 @pytest.fixture
 def shell(home: Path, tmp_path: Path) -> Iterator[Shell]:
     with Shell(tmp_path, {"HPC_FLOWS_HOME": str(home)}) as shell:
@@ -101,7 +105,7 @@ def _state(shell: Shell, *more: str) -> str:
     return str(json.loads(found.stdout)["state_name"]) if found.returncode == 0 else found.stderr
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 150.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -117,7 +121,7 @@ def _waits(shell: Shell) -> bool:
 def _ended(shell: Shell, flow: str = "study") -> None:
     (shell.folder / "go").touch()
     process = _drive(shell, flow)
-    process.wait(120)
+    process.wait(150)
 
 
 def test_the_same_is_shown_with_a_server_and_without(shell: Shell, far: Shell) -> None:
@@ -161,7 +165,9 @@ def test_a_run_is_paused_and_goes_on(
     driver = _drive(shell)
     _until(lambda: _waits(shell) and (not through_server or _state(who) == "Running"))
     assert "is not paused" in shell.run("flow-run", "resume", "latest").stderr
-    assert "calm-study is paused" in who.good("flow-run", "pause", "latest", "--reason", "lunch")
+    assert "calm-study is paused" in who.good(
+        "flow-run", "pause", "latest", "--reason", "lunch", *LONG
+    )
     _until(lambda: _state(who) == "Paused")
     (shell.folder / "go").touch()
     _until(lambda: not _waits(shell))
@@ -169,8 +175,8 @@ def test_a_run_is_paused_and_goes_on(
     assert driver.poll() is None
     assert _state(who) == "Paused"
     assert "lunch" in who.good("flow-run", "inspect", "latest")
-    assert "calm-study goes on" in who.good("flow-run", "resume", "latest")
-    assert driver.wait(60) == 0
+    assert "calm-study goes on" in who.good("flow-run", "resume", "latest", *LONG)
+    assert driver.wait(150) == 0
     _until(lambda: _state(who) == "Completed")
 
 
@@ -181,8 +187,8 @@ def test_a_run_is_cancelled(
     who: Shell = request.getfixturevalue("far") if through_server else shell
     driver = _drive(shell)
     _until(lambda: _waits(shell) and (not through_server or _state(who) == "Running"))
-    who.good("flow-run", "cancel", "latest", "--reason", "the wrong mesh")
-    assert driver.wait(60) != 0
+    who.good("flow-run", "cancel", "latest", "--reason", "the wrong mesh", *LONG)
+    assert driver.wait(150) != 0
     _until(lambda: _state(who) == "Cancelled")
     assert "the wrong mesh" in who.good("flow-run", "inspect", "latest")
     assert who.run("watch", "latest").returncode == 130
@@ -192,14 +198,14 @@ def test_a_driver_that_is_gone_is_told_of(shell: Shell, far: Shell) -> None:
     driver = _drive(shell)
     _until(lambda: _waits(shell) and _state(far) == "Running")
     driver.send_signal(signal.SIGKILL)
-    driver.wait(10)
+    driver.wait(150)
     done = shell.run("flow-run", "pause", "latest")
     assert (done.returncode, "is gone" in done.stderr) == (1, True)
     assert "driver gone" in shell.good("flow-run", "ls", "--local")
     done = far.run("flow-run", "pause", "latest", "--timeout", "1")
     assert done.returncode == 1
     assert re.search(r"could not pass it on.*relay was last heard .* ago", done.stderr)
-    assert shell.run("watch", "latest", timeout=30).returncode == 1
+    assert shell.run("watch", "latest").returncode == 1
 
 
 def test_a_server_that_is_down_is_told_of_and_the_journals_are_read(
@@ -259,7 +265,7 @@ def test_a_run_is_deleted_once_it_has_ended(shell: Shell, far: Shell, home: Path
     done = shell.run("flow-run", "delete", "latest", "--local", "-y")
     assert (done.returncode, "has not ended" in done.stderr) == (1, True)
     (shell.folder / "go").touch()
-    driver.wait(60)
+    driver.wait(150)
     _until(lambda: _state(far) == "Completed")
     far.good("flow-run", "delete", "latest", "-y")
     assert far.json("flow-run", "ls") == []
@@ -277,11 +283,13 @@ def test_a_watched_run_ends_the_watch_with_its_status(
     _drive(shell)
     _until(lambda: _waits(shell) and (not through_server or _state(who) == "Running"))
     watching = who.start("watch", "latest")
-    time.sleep(2.0)
+    assert watching.stdout is not None
+    first = watching.stdout.readline()
     assert watching.poll() is None
     (shell.folder / "go").touch()
-    out, err = watching.communicate(timeout=60)
+    rest, err = watching.communicate(timeout=150)
     assert watching.returncode == 0, err
+    out = first + rest
     lines = out.splitlines()
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d calm-study Running - step: 3 done; wait_for: 1 running", lines[0]
@@ -307,7 +315,7 @@ class _Terminal:
         self.inside = inside
         self.seen = ""
 
-    def until(self, text: str, seconds: float = 60.0) -> None:
+    def until(self, text: str, seconds: float = 150.0) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.seen:
             assert time.monotonic() < deadline, f"no {text!r} in {self.seen[-3000:]!r}"
@@ -349,7 +357,7 @@ def test_on_a_terminal_keys_show_logs_and_leave(shell: Shell) -> None:
     assert "calm-study goes on" in _plain(terminal.seen)
     assert driver.poll() is None
     (shell.folder / "go").touch()
-    assert driver.wait(60) == 0
+    assert driver.wait(150) == 0
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -364,7 +372,7 @@ def test_a_signal_ends_the_watch_gives_the_terminal_back_and_leaves_the_run(
     assert terminal.end() == status
     assert driver.poll() is None
     (shell.folder / "go").touch()
-    assert driver.wait(60) == 0
+    assert driver.wait(150) == 0
 
 
 def test_without_colours_nothing_is_coloured(shell: Shell) -> None:

@@ -23,7 +23,7 @@ def shell(home: Path, tmp_path: Path) -> Iterator[Shell]:
 
 
 def is_gone(pid: int) -> bool:
-    for _ in range(100):
+    for _ in range(3000):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -176,7 +176,7 @@ def test_ctrl_c_cancels_the_jobs_and_says_so(shell: Shell, mock_cluster: str) ->
 
     wait_for(is_running)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=150)
     assert process.returncode == 130
     assert "cancelled after" in err
     assert "3 cancelled" in err
@@ -195,7 +195,7 @@ def test_progress_is_drawn_on_a_terminal_and_nothing_is_left_of_it(
         text=True,
         cwd=shell.folder,
         env={**os.environ, **shell.environment, "TERM": "xterm-256color", "COLUMNS": "60"},
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0

@@ -82,7 +82,7 @@ def test_cancel_asks_the_driver_which_cancels_its_jobs(shell: Shell, mock_cluste
     told = shell.good("runs", "cancel", "latest", "--reason", "wrong data")
     assert f"process {driver.pid} on this machine" in told
     assert "3 cancelled" in told
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=150)
     assert driver.returncode == 130
     assert "cancelled" in err
     assert jobs(shell, "R,PD") == 0
@@ -93,7 +93,7 @@ def test_cancel_finds_the_jobs_of_a_driver_that_was_killed(shell: Shell, mock_cl
     driver = shell.start("run", "napping.py:naps")
     wait_for(lambda: jobs(shell, "R") == 3)
     driver.send_signal(signal.SIGKILL)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=150)
     assert "driver gone" in shell.good("runs", "ls")
     told = shell.good("runs", "cancel", "latest")
     assert "is gone" in told
@@ -108,7 +108,7 @@ def test_a_run_that_goes_on_can_be_watched_to_its_end(shell: Shell, mock_cluster
     wait_for(lambda: bool(shell.json("runs", "ls")))
     told = shell.good("runs", "show", "latest", "--watch")
     assert "Completed" in told
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=150)
     assert driver.returncode == 0
 
 
@@ -118,4 +118,4 @@ def test_logs_can_be_followed_to_the_end_of_the_run(shell: Shell, mock_cluster: 
     told = shell.good("runs", "logs", "latest", "--follow")
     assert "Flow run" in told.splitlines()[-1]
     assert "Finished in state Completed()" in told.splitlines()[-1]
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=150)
