@@ -129,8 +129,10 @@ class PostgreSQL:
         name = _name_in(address)
         self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {str(anybody).lower()}")
         if not anybody:
-            connected = f"pg_stat_activity WHERE datname = '{name}'"
-            self._execute(f"SELECT pg_terminate_backend(pid) FROM {connected}")
+            mine = f"datname = '{name}'"  # a name of ours, which is one word
+            self._execute(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}"  # noqa: S608 - as above
+            )
 
     def _execute(self, command: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
