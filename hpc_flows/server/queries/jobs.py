@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import and_, case, exists, func, literal_column, select
 
 from hpc_flows.jobs.reasons import outlook
 from hpc_flows.server.db.models import (
+    IS_OPEN,
     attachments,
     flow_runs,
     job_parts,
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 #: Most task runs that the detail of a job has.
 SHOWN = 500
 
-#: Phases in which a job still is in the scheduler's hands.
-LIVING = ("queued", "starting", "running", "suspended", "ending")
+#: Phases that a scheduler tells of a job that has left its queue and has not ended.
+UNDER_WAY = ("starting", "running", "suspended", "ending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,16 @@ class JobFilter:
     flow_run: str | None = None
     cluster: str | None = None
     phase: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """So many task runs of a job that stand at one place, for one reason."""
+
+    cluster: str
+    phase: str
+    reason: str
+    count: int
 
 
 def list_jobs(
@@ -102,8 +113,10 @@ def clusters(connection: Connection, sight: Sight) -> list[dict[str, Any]]:
                 "scheduler": asked or schedulers.get(name),
                 "heard": heard,
                 "survey": survey,
-                "jobs": _sums((phase, n) for phase, _, n in mine),
-                "reasons": _reasons((why, n) for phase, why, n in mine if phase == QUEUED),
+                "jobs": _sums((part.phase, part.count) for part in mine),
+                "reasons": _reasons(
+                    (part.reason, part.count) for part in mine if part.phase == QUEUED
+                ),
             }
         )
     return shown
@@ -137,11 +150,11 @@ def _described(connection: Connection, keys: Sequence[int]) -> list[dict[str, An
         .where(jobs.c.pk.in_(list(keys)))
     )
     rows = {row.pk: row for row in connection.execute(query)}
-    said = _said(connection, keys)
+    said = _open(connection, sorted({row.run_pk for row in rows.values()}))
     return [_job(rows[key], said.get(key, [])) for key in keys]
 
 
-def _job(row: Any, said: list[tuple[str, str, int]]) -> dict[str, Any]:
+def _job(row: Any, said: list[Part]) -> dict[str, Any]:
     names = ("run", "token", "cluster", "scheduler", "job", "intended", "submitted", "refusal")
     return {
         **{name: getattr(row, name) for name in names},
@@ -149,23 +162,54 @@ def _job(row: Any, said: list[tuple[str, str, int]]) -> dict[str, Any]:
         "cancelled": row.cancelled,
         "resources": loads(row.resources),
         "members": row.members,
-        "phases": _sums((phase, n) for phase, _, n in said),
-        "reasons": _reasons((reason, n) for phase, reason, n in said if phase == QUEUED),
+        "phases": _phases(row, said),
+        "reasons": _reasons((part.reason, part.count) for part in said if part.phase == QUEUED),
     }
 
 
-def _said(connection: Connection, keys: Sequence[int]) -> dict[int, list[tuple[str, str, int]]]:
-    """Return what the scheduler says of the elements of jobs: phase, reason, of how many."""
-    table = job_statuses.c
-    query = (
-        select(table.job_pk, table.phase, table.reason, func.count())
-        .where(table.job_pk.in_(list(keys)))
-        .group_by(table.job_pk, table.phase, table.reason)
+def _phases(row: Any, said: list[Part]) -> dict[str, int]:
+    """Return how many of the job's task runs stand where; what is not open has ended."""
+    if row.job is None:
+        return {}
+    phases = _sums((part.phase, part.count) for part in said)
+    ended = row.members - sum(phases.values())
+    return {**phases, "ended": ended} if ended > 0 else phases
+
+
+def _open(connection: Connection, meant: Sequence[int] | Select[Any]) -> dict[int, list[Part]]:
+    """Return where the open task runs of the meant runs stand in their jobs, by the job's key.
+
+    A scheduler's last word alone is not enough: nobody asks it about a job once its task run has
+    told of its end, and it has one line for all elements of an array that wait.
+    """
+    table, status = task_runs.c, job_statuses.c
+    phase = case(
+        (status.phase.in_(UNDER_WAY), status.phase),
+        (table.started.is_not(None), "running"),
+        else_=QUEUED,
     )
-    said: dict[int, list[tuple[str, str, int]]] = {}
-    for key, phase, reason, n in connection.execute(query):
-        said.setdefault(key, []).append((phase or "unknown", reason or "", n))
-    return said
+    query = (
+        select(jobs.c.pk, jobs.c.cluster, phase.label("phase"), status.reason, func.count())
+        .select_from(task_runs)
+        .join(jobs, and_(jobs.c.run_pk == table.run_pk, jobs.c.token == table.token))
+        .outerjoin(job_statuses, and_(status.job_pk == jobs.c.pk, status.element == table.id))
+        .where(table.run_pk.in_(meant), literal_column(f"task_runs.{IS_OPEN}"))
+        .where(jobs.c.job.is_not(None))
+        .group_by(jobs.c.pk, jobs.c.cluster, phase, status.reason)
+    )
+    found: dict[int, list[Part]] = {}
+    for key, cluster, where, reason, n in connection.execute(query):
+        found.setdefault(key, []).append(Part(cluster, where, reason or "", n))
+    return {key: _with_shared_reason(parts) for key, parts in found.items()}
+
+
+def _with_shared_reason(parts: list[Part]) -> list[Part]:
+    """Give the reason of an array's one waiting line to all elements that wait."""
+    named = {part.reason for part in parts if part.phase == QUEUED and part.reason}
+    if len(named) != 1:
+        return parts
+    (reason,) = named
+    return [replace(part, reason=reason) if part.phase == QUEUED else part for part in parts]
 
 
 def _script(connection: Connection, row: Any, token: str) -> str | None:
@@ -190,18 +234,12 @@ def _surveys(connection: Connection, sight: Sight) -> dict[str, tuple[float, Any
     return {cluster: (heard, loads(survey)) for cluster, heard, survey in rows}
 
 
-def _living(connection: Connection, sight: Sight) -> dict[str, list[tuple[str, str, int]]]:
-    table = job_statuses.c
-    query: Select[Any] = (
-        select(jobs.c.cluster, table.phase, table.reason, func.count())
-        .join(jobs, jobs.c.pk == table.job_pk)
-        .join(runs, runs.c.pk == jobs.c.run_pk)
-        .where(table.phase.in_(LIVING), runs.c.ended.is_(None), visible(sight))
-        .group_by(jobs.c.cluster, table.phase, table.reason)
-    )
-    living: dict[str, list[tuple[str, str, int]]] = {}
-    for cluster, phase, reason, n in connection.execute(query):
-        living.setdefault(cluster, []).append((phase, reason or "", n))
+def _living(connection: Connection, sight: Sight) -> dict[str, list[Part]]:
+    """Return where the open task runs of living runs stand in their jobs, by cluster."""
+    living: dict[str, list[Part]] = {}
+    meant = select(runs.c.pk).where(runs.c.ended.is_(None), visible(sight))
+    for parts in _open(connection, meant).values():
+        living.setdefault(parts[0].cluster, []).extend(parts)
     return living
 
 

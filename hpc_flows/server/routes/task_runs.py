@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query, Response
 
 from hpc_flows.server.access.principals import Reader
-from hpc_flows.server.queries import jobs, logs, task_runs
+from hpc_flows.server.queries import jobs, logs, task_runs, usage
 from hpc_flows.server.routes.guarded import router
 from hpc_flows.server.routes.wishes import Limit, Offset, Word, asking, found
 from hpc_flows.server.service import Here, reply
@@ -120,6 +120,13 @@ def show_job(here: Here, who: Reader, run: str, token: str) -> Response:
     """Show a submission, with its script and its task runs."""
     with here.database.reading() as connection:
         return reply(found(jobs.job(connection, who.sight, run, token)))
+
+
+@api.get("/flow-runs/{id}/usage", response_model=shapes.Usage)
+def show_usage(here: Here, who: Reader, id: str) -> Response:  # noqa: A002 - the name in the address
+    """Add up how many core-hours the jobs of a flow run took."""
+    with here.database.reading() as connection:
+        return reply(found(usage.usage(connection, who.sight, id)))
 
 
 @api.get("/clusters", response_model=shapes.Clusters)

@@ -207,6 +207,22 @@ class Job(Open):
     reasons: list[dict[str, Any]]
 
 
+class Usage(Shape):
+    """What the jobs of a flow run took, in hours of one core: the cores that were asked for × time.
+
+    `asked_core_hours` is what their walltimes would have allowed, `busy_core_hours` what their
+    processors worked as far as jobs told it, which was of `told_core_hours`. `left_out` is how many
+    task runs were too many to be added up.
+    """
+
+    task_runs: int
+    left_out: int
+    core_hours: float
+    asked_core_hours: float
+    busy_core_hours: float
+    told_core_hours: float
+
+
 class Jobs(Page):
     """Submissions."""
 

@@ -3,7 +3,8 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { signedOut } from "./api/client";
-import { Notice } from "./parts/frame";
+import { link } from "./api/live";
+import { Empty, Notice } from "./parts/frame";
 import { Login } from "./pages/Login";
 import { NotFound } from "./pages/NotFound";
 import { VIEWS } from "./routing/views";
@@ -48,21 +49,46 @@ function Place() {
 type View = ComponentType<{ id: string }>;
 const had = new Map<() => Promise<View>, View>();
 
+async function fetched(load: () => Promise<View>): Promise<void> {
+  had.set(load, await load());
+}
+
+/** Fetch the other views once the first one is there: they are then at hand when the server is not. */
+function fetchRest(): void {
+  for (const { load } of Object.values(VIEWS))
+    if (!had.has(load)) fetched(load).catch(() => undefined); // asked for again when it is shown
+}
+
+/** ms that the first view has for itself. */
+const FIRST = 1500;
+
 function Lazy({ load, id }: { load: () => Promise<View>; id: string }) {
   const [, draw] = useState(0);
   const [error, setError] = useState(false);
   const Known = had.get(load);
+  const isLost = link.value.status === "lost";
+  // Asked for again as soon as the server is heard.
   useEffect(() => {
     if (had.has(load)) return;
-    load().then(
-      (view) => {
-        had.set(load, view);
+    fetched(load).then(
+      () => {
+        setError(false);
         draw((n) => n + 1);
       },
       () => setError(true),
     );
-  }, [load]);
+  }, [load, isLost]);
+  useEffect(() => {
+    const timer = setTimeout(fetchRest, FIRST);
+    return () => clearTimeout(timer);
+  }, []);
   if (Known) return <Known id={id} />;
+  if (error && isLost)
+    return (
+      <Empty title="This part of the page was not fetched yet.">
+        It shows as soon as the server answers.
+      </Empty>
+    );
   if (error)
     return (
       <Notice tone="error">

@@ -1,6 +1,9 @@
-/** Times and durations as people read them. */
+/** Times as people read them, and what time it is. */
 
 import { signal } from "@preact/signals";
+import { DAY, HOUR, MINUTE, two } from "./durations";
+
+export { duration, plainDuration } from "./durations";
 
 /** Now, in seconds since 1970; rises once a second while the tab is seen. */
 export const now = signal(Date.now() / 1000);
@@ -11,27 +14,6 @@ setInterval(() => {
 addEventListener("visibilitychange", () => {
   if (!document.hidden) now.value = Date.now() / 1000;
 });
-
-const MINUTE = 60;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
-
-/** `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`, `4 d 03 h`; never more than two parts. */
-export function duration(seconds: number | null | undefined): string {
-  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
-  const s = Math.max(0, seconds);
-  if (s < 9.95) return `${s.toFixed(s < 0.95 ? 2 : 1)} s`;
-  const whole = Math.round(s);
-  if (whole < MINUTE) return `${whole} s`;
-  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min ${two(whole % MINUTE)} s`;
-  if (whole < DAY)
-    return `${Math.floor(whole / HOUR)} h ${two(Math.floor((whole % HOUR) / MINUTE))} min`;
-  return `${Math.floor(whole / DAY)} d ${two(Math.floor((whole % DAY) / HOUR))} h`;
-}
-
-function two(n: number): string {
-  return String(n).padStart(2, "0");
-}
 
 /** `just now`, `40 s ago`, `in 3 min`: one part, for what is beside an exact time. */
 export function relative(time: number, at: number): string {

@@ -64,7 +64,7 @@ function useFocusOnArrival(main: { current: HTMLElement | null }): void {
 /** The name of the place, which tabs and the history show. The page of a run sets its own. */
 function useTitle(): void {
   const [here = ""] = route.value.path;
-  const word = RAIL.find(({ path }) => path === here)?.word;
+  const word = here === "flow-runs" ? "Run" : RAIL.find(({ path }) => path === here)?.word;
   useEffect(() => {
     if (word !== undefined) document.title = `${word} · hpc_flows`;
   }, [word]);
@@ -76,7 +76,7 @@ function Rail() {
   const at = here === "flow-runs" ? "runs" : here;
   useEffect(() => setOpen(false), [here]);
   return (
-    <div class={open ? "rail open" : "rail"}>
+    <header class={open ? "rail open" : "rail"}>
       <div class="rail-head">
         <a class="brand" href={href([])}>
           <img src={icon} alt="" />
@@ -108,7 +108,7 @@ function Rail() {
         ))}
       </nav>
       <RailFoot />
-    </div>
+    </header>
   );
 }
 

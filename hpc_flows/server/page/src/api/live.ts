@@ -137,8 +137,14 @@ function fall(): void {
 async function ask(): Promise<void> {
   try {
     await get("me");
-    link.value = { status: "polling", heard: Date.now() };
+    const isBack = link.peek().status === "lost";
+    link.value = { status: isBack ? "connecting" : "polling", heard: Date.now() };
     anything();
+    if (isBack) {
+      // The waits between attempts grew while nobody answered: the stream need not wait for its own.
+      attempt = 0;
+      open();
+    }
   } catch {
     link.value = { status: "lost", heard: link.peek().heard };
   }

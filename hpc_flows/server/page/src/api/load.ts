@@ -3,7 +3,7 @@
 import { effect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Query } from "../routing/route";
-import { apiUrl, asSentence, get } from "./client";
+import { ApiError, apiUrl, asSentence, get } from "./client";
 import { changes, turns, versions } from "./live";
 
 export interface Loaded<T> {
@@ -11,6 +11,8 @@ export interface Loaded<T> {
   data: T | null;
   /** What went wrong with the newest attempt, as a sentence. */
   error: string | null;
+  /** Whether the server says that there is no such thing, or none that one may see. */
+  missing: boolean;
   /** Whether an answer for *this* address is still outstanding and none was had. */
   loading: boolean;
   /** Ask again now. */
@@ -24,6 +26,13 @@ export interface LoadOptions {
   pace?: number;
 }
 
+interface Got<T> {
+  url: string | null;
+  data: T | null;
+  error: string | null;
+  missing: boolean;
+}
+
 /** Load `path` with `query`; a null path loads nothing. */
 export function useLoad<T>(
   path: string | null,
@@ -31,10 +40,11 @@ export function useLoad<T>(
   { run = null, pace = 500 }: LoadOptions = {},
 ): Loaded<T> {
   const url = path === null ? null : apiUrl(path, query);
-  const [got, setGot] = useState<{ url: string | null; data: T | null; error: string | null }>({
+  const [got, setGot] = useState<Got<T>>({
     url: null,
     data: null,
     error: null,
+    missing: false,
   });
   const load = useRef<() => void>(() => undefined);
 
@@ -46,7 +56,8 @@ export function useLoad<T>(
         setGot((before) => ({
           url,
           data: data ?? (error !== null && before.url !== url ? null : before.data),
-          error,
+          error: error === null ? null : asSentence(error),
+          missing: error instanceof ApiError && error.status === 404,
         })),
       pace,
     );
@@ -63,6 +74,7 @@ export function useLoad<T>(
   return {
     data: got.data,
     error: got.error,
+    missing: got.missing,
     loading: url !== null && got.url !== url,
     reload: () => load.current(),
   };
@@ -85,7 +97,7 @@ function changeOf(run: string): string {
 /** One request at a time, and `pace` ms between those that changes caused. */
 function pacedLoader<T>(
   ask: (stop: AbortSignal) => Promise<T>,
-  take: (data: T | null, error: string | null) => void,
+  take: (data: T | null, error: unknown) => void,
   pace: number,
 ): { now: () => void; soon: () => void; stop: () => void } {
   const stopper = new AbortController();
@@ -107,7 +119,7 @@ function pacedLoader<T>(
       const data = await ask(stopper.signal);
       if (!stopper.signal.aborted) take(data, null);
     } catch (error) {
-      if (!stopper.signal.aborted) take(null, asSentence(error));
+      if (!stopper.signal.aborted) take(null, error);
     }
     busy = false;
     last = Date.now();

@@ -68,7 +68,7 @@ const DAY = 86_400;
 
 /** Times on an axis of one line: hours as `18:00`, and the day where a new one begins. */
 export function timeTicks(splits: number[]): string[] {
-  const step = splits.length > 1 ? (splits[1] ?? 0) - (splits[0] ?? 0) : DAY;
+  const step = splits.length > 1 ? (splits[1] ?? 0) - (splits[0] ?? 0) : 60;
   let day = "";
   return splits.map((seconds) => {
     const when = new Date(seconds * 1000);

@@ -3,8 +3,8 @@
 import { useLoad } from "../api/load";
 import type { Artifact, Page } from "../api/types";
 import { ChoiceFilter, TextFilter } from "../parts/controls";
-import { Empty, PageTitle, Pending } from "../parts/frame";
-import { offsetOf, Pager, useWalk } from "../parts/lists";
+import { PageTitle, Pending } from "../parts/frame";
+import { Nothing, offsetOf, Pager, useWalk } from "../parts/lists";
 import { Time } from "../parts/time";
 import { go, href, route } from "../routing/route";
 
@@ -40,10 +40,11 @@ export function Artifacts() {
       </div>
       <Pending loaded={loaded} />
       {loaded.data && items.length === 0 && (
-        <Empty title="No artifacts.">
-          Flows make them with <code>create_markdown_artifact(…)</code> and its like; a filter may
-          hide those that there are.
-        </Empty>
+        <Nothing what="artifacts" filters={["key", "type", "offset"]}>
+          A flow or task leaves tables, texts, links and pictures to look at, with{" "}
+          <code>create_table_artifact(…)</code> and its likes from{" "}
+          <code>hpc_flows.artifacts</code>.
+        </Nothing>
       )}
       {items.length > 0 && (
         <div class="panel">

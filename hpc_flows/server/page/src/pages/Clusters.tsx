@@ -4,6 +4,7 @@ import { useLoad } from "../api/load";
 import type { ClusterView, Page, Partition, Reason } from "../api/types";
 import { count, counted, duration, now, relative } from "../clock";
 import { Empty, Notice, PageTitle, Pending, Section } from "../parts/frame";
+import { Why } from "../parts/state";
 import { href, route } from "../routing/route";
 
 /** Seconds after which a look at a cluster counts as old; relays look every minute or so. */
@@ -22,7 +23,8 @@ export function Clusters() {
       <Pending loaded={loaded} />
       {loaded.data && shown.length === 0 && (
         <Empty title={only === null ? "No cluster has been seen yet." : `No cluster ${only} has been seen.`}>
-          A relay that reports a run with jobs on a cluster tells of it here.
+          A run with jobs brings its cluster here: <code>hpc-flows cluster ls</code> names those that
+          are known, and <code>hpc-flows run FILE.py:FLOW --cluster NAME</code> runs on one.
         </Empty>
       )}
       {shown.map((cluster) => (
@@ -103,7 +105,7 @@ function Reasons({ reasons }: { reasons: Reason[] }) {
             <tr key={reason.reason}>
               <td class="right num narrow strong">{count(reason.count)}</td>
               <td>
-                {reason.words} <code class="faint">{reason.reason}</code>
+                <Why reason={reason.reason} words={reason.words} />
               </td>
             </tr>
           ))}

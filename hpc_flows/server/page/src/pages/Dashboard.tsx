@@ -5,6 +5,7 @@ import type { Attention, ClusterView, Dashboard as Data, FlowRun, Page } from ".
 import { Strip } from "../charts/Strip";
 import { count, counted, now, relative } from "../clock";
 import { ChoiceFilter } from "../parts/controls";
+import { FirstSteps } from "../parts/first";
 import { Empty, PageTitle, Pending, Section } from "../parts/frame";
 import { useWalk } from "../parts/lists";
 import { Freshness, Progress, RunLink } from "../parts/run";
@@ -35,6 +36,9 @@ export function Dashboard() {
 }
 
 function Content({ data, hours }: { data: Data; hours: number }) {
+  const isQuiet = data.active.length === 0 && Object.keys(data.states).length === 0;
+  const any = useLoad<Page<FlowRun>>(isQuiet ? "flow-runs" : null, { limit: 1 }, { run: "any" });
+  if (isQuiet && any.data?.items.length === 0) return <FirstSteps />;
   const to = Math.ceil(now.peek() / 60) * 60;
   return (
     <>
@@ -99,7 +103,7 @@ function NeedsAttention({ items }: { items: Attention[] }) {
                   {item.name ?? item.flow_run}
                 </a>
               )}
-              <span class="text">{item.text}</span>
+              <span class="text" title={item.text}>{withoutWord(item.text, word)}</span>
               <span class="faint small nowrap">
                 <Time at={item.since} ago />
               </span>
@@ -109,6 +113,11 @@ function NeedsAttention({ items }: { items: Attention[] }) {
       </ul>
     </Section>
   );
+}
+
+/** A text of which the word that stands beside it is not the beginning. */
+function withoutWord(text: string, word: string): string {
+  return text.startsWith(`${word}: `) ? text.slice(word.length + 2) : text;
 }
 
 function Active({ runs }: { runs: FlowRun[] }) {
@@ -123,7 +132,8 @@ function Active({ runs }: { runs: FlowRun[] }) {
     >
       {runs.length === 0 ? (
         <Empty title="Nothing runs now.">
-          A flow that is started with this server configured shows here within two seconds.
+          A flow shows here within two seconds of its start:{" "}
+          <code>hpc-flows run FILE.py:FLOW</code>.
         </Empty>
       ) : (
         <table class="list cards active">
@@ -173,7 +183,7 @@ function Queues() {
           <tr>
             <th scope="col">Cluster</th>
             <th scope="col" class="right">My pending</th>
-            <th scope="col" class="right">running</th>
+            <th scope="col" class="right">My running</th>
             <th scope="col" class="right">Seen</th>
           </tr>
         </thead>

@@ -4,8 +4,8 @@ import { useLoad } from "../api/load";
 import type { Page, UserEvent } from "../api/types";
 import { now } from "../clock";
 import { ChoiceFilter, TextFilter } from "../parts/controls";
-import { Empty, PageTitle, Pending } from "../parts/frame";
-import { offsetOf, Pager } from "../parts/lists";
+import { PageTitle, Pending } from "../parts/frame";
+import { Nothing, offsetOf, Pager } from "../parts/lists";
 import { Time } from "../parts/time";
 import { href, route } from "../routing/route";
 
@@ -47,9 +47,10 @@ export function Events() {
       </div>
       <Pending loaded={loaded} />
       {loaded.data && items.length === 0 && (
-        <Empty title="No events.">
-          Flows make them with <code>emit_event(…)</code>; a filter may hide those that there are.
-        </Empty>
+        <Nothing what="events" filters={["name", "resource", "run", "within", "offset"]}>
+          A flow tells of something that happened with <code>emit_event(…)</code> from{" "}
+          <code>hpc_flows.events</code>, and so does <code>hpc-flows event emit</code>.
+        </Nothing>
       )}
       {items.length > 0 && (
         <ul class="panel rows">

@@ -25,6 +25,10 @@ export function Login() {
   }
 
   useEffect(() => {
+    document.title = "Log in · hpc_flows";
+  }, []);
+
+  useEffect(() => {
     const code = route.peek().path[0] === "login" ? route.peek().query.get("code") : null;
     if (code === null) return;
     replacePlace(["login"]); // the code is out of the address before anything else happens

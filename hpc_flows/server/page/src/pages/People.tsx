@@ -34,6 +34,16 @@ function Users() {
       <Pending loaded={loaded} />
       {items.length > 0 && (
         <table class="list cards">
+          <thead>
+            <tr>
+              <th scope="col">Name</th>
+              <th scope="col">May</th>
+              <th scope="col">Account</th>
+              <th scope="col">
+                <span class="hidden-text">What to do</span>
+              </th>
+            </tr>
+          </thead>
           <tbody>
             {items.map((user) => (
               <tr key={user.name}>

@@ -7,6 +7,7 @@ import { Scatter } from "../charts/Scatter";
 import { count, now, short } from "../clock";
 import { CancelRuns } from "../parts/cancel";
 import { ChoiceFilter, TextFilter, ToggleFilter } from "../parts/controls";
+import { FirstSteps } from "../parts/first";
 import { Empty, PageTitle, Pending } from "../parts/frame";
 import { offsetOf, Pager, SortHead, useWalk } from "../parts/lists";
 import { Freshness, Progress, RunLink } from "../parts/run";
@@ -52,6 +53,8 @@ export function Runs() {
     { run: "any", pace: 1000 },
   );
   const runs = loaded.data?.items ?? [];
+  // No run at all, and not only none that the filters let through.
+  const isBare = loaded.data?.items.length === 0 && offset === 0 && !isFiltered(query);
   const [marked, setMarked] = useState<ReadonlyMap<string, FlowRun>>(new Map());
   const toggle = (run: FlowRun) => setMarked(toggled(marked, run));
   const walk = useWalk(
@@ -65,9 +68,10 @@ export function Runs() {
     <>
       <PageTitle aside={<Total loaded={loaded.data} />}>Runs</PageTitle>
       <Filters />
-      <ScatterPanel chosen={chosen} />
+      {!isBare && <ScatterPanel chosen={chosen} />}
       <Pending loaded={loaded} />
-      {loaded.data && runs.length === 0 && <NoRuns filtered={isFiltered(query)} />}
+      {isBare && <FirstSteps />}
+      {loaded.data && runs.length === 0 && !isBare && <NoRuns />}
       {runs.length > 0 && (
         <div class={loaded.loading ? "panel old" : "panel"} aria-busy={loaded.loading}>
           {marked.size > 0 && <Marked marked={marked} clear={() => setMarked(new Map())} />}
@@ -107,19 +111,12 @@ function Total({ loaded }: { loaded: Page<FlowRun> | null }) {
   return <span class="num soft">{count(loaded.total)} in all</span>;
 }
 
-function NoRuns({ filtered }: { filtered: boolean }) {
-  if (filtered)
-    return (
-      <Empty title="No run is like that.">
-        <button type="button" class="link" onClick={clearFilters}>
-          Take all filters away
-        </button>
-      </Empty>
-    );
+function NoRuns() {
   return (
-    <Empty title="There are no runs yet.">
-      Start a flow where this server is configured (<code>hpc-flows config view</code> shows it), or
-      bring earlier runs in with <code>hpc-flows server import</code>.
+    <Empty title="No run is like that.">
+      <button type="button" class="link" onClick={clearFilters}>
+        Take all filters away
+      </button>
     </Empty>
   );
 }

@@ -171,7 +171,7 @@ function TokenTable({ items, revoke }: { items: Token[]; revoke: (token: Token) 
           <th scope="col" class="right">Made</th>
           <th scope="col" class="right">Used</th>
           <th scope="col" class="right">Ends</th>
-          <th scope="col" />
+          <th scope="col"><span class="hidden-text">What to do</span></th>
         </tr>
       </thead>
       <tbody>

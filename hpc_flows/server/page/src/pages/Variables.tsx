@@ -74,7 +74,7 @@ function Table({
             <th scope="col">Name</th>
             <th scope="col">Value</th>
             <th scope="col">Tags</th>
-            <th scope="col" />
+            <th scope="col"><span class="hidden-text">What to do</span></th>
           </tr>
         </thead>
         <tbody>

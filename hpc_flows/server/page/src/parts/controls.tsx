@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { useKeys } from "../keyboard";
 import { route, setQuery } from "../routing/route";
+import { copied } from "./command";
 
 /** ms after the last key until a typed filter acts. */
 const PAUSE = 250;
@@ -113,10 +114,10 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
   const [said, setSaid] = useState<string | null>(null);
   async function copy(): Promise<void> {
     try {
-      await navigator.clipboard.writeText(text);
+      await copied(text);
       setSaid("Copied");
     } catch {
-      setSaid("Select it and copy by hand"); // no clipboard over plain HTTP from another host
+      setSaid("Select it and copy by hand");
     }
     setTimeout(() => setSaid(null), 2500);
   }

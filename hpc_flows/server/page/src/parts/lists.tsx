@@ -7,6 +7,7 @@ import { useEffect, useState } from "preact/hooks";
 import { count } from "../clock";
 import { type Key, useKeys } from "../keyboard";
 import { route, setQuery } from "../routing/route";
+import { Empty } from "./frame";
 
 /** A heading that sorts by `by`; the address keeps it as `sort`, with "-" before for descending. */
 export function SortHead({
@@ -84,6 +85,30 @@ export function Pager({
         Next
       </button>
     </nav>
+  );
+}
+
+/** Nothing is listed: because of the filters, which one press takes away, or because there is none. */
+export function Nothing({
+  what,
+  filters,
+  children,
+}: {
+  /** In the plural: `artifacts`. */
+  what: string;
+  /** Names of the filters of this place. */
+  filters: readonly string[];
+  children: ComponentChildren;
+}) {
+  if (!filters.some((name) => route.value.query.has(name)))
+    return <Empty title={`There are no ${what} yet.`}>{children}</Empty>;
+  const none = Object.fromEntries([...filters, "offset"].map((name) => [name, null]));
+  return (
+    <Empty title={`There are no ${what} like that.`}>
+      <button type="button" class="link" onClick={() => setQuery(none)}>
+        Take all filters away
+      </button>
+    </Empty>
   );
 }
 

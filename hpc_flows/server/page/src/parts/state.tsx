@@ -39,6 +39,12 @@ export function words(name: string): string {
   return spaced.charAt(0).toUpperCase() + spaced.slice(1);
 }
 
+/** Why a job waits, in words, with the scheduler's own word for it where those do not have it. */
+export function Why({ reason, words: said }: { reason: string; words: string | null }) {
+  const told = said || reason;
+  return told.includes(reason) ? <>{told}</> : <>{told} <code class="faint">{reason}</code></>;
+}
+
 /** `9,889 pending, 165 running`, for people who hear the page. */
 export function countsInWords(counts: Counts): string {
   const parts = present(counts).map(([type, n]) => `${count(n)} ${LOOKS[type].word.toLowerCase()}`);

@@ -8,7 +8,7 @@ import { Dialog } from "../parts/dialog";
 import { Notice } from "../parts/frame";
 import { may } from "../session";
 import { isFinal } from "../states";
-import { Command } from "./Copy";
+import { Command } from "../parts/command";
 
 type Action = "cancel" | "pause" | "resume";
 

@@ -3,10 +3,11 @@
 import type { FlowRun, Page, TaskRun } from "../api/types";
 import { useLoad } from "../api/load";
 import { count } from "../clock";
-import { Empty, Pending, Section } from "../parts/frame";
+import { Pending, Section } from "../parts/frame";
 import { StateBadge, StateBar, StateIcon, words } from "../parts/state";
 import { Span, Time } from "../parts/time";
 import { isFinal } from "../states";
+import { NoTaskRuns } from "./NoTaskRuns";
 import { tabHref, taskRunHref } from "./places";
 import { byType, type CountsAnswer, type TaskCounts } from "./shapes";
 import { VirtualRows } from "./table/VirtualRows";
@@ -19,7 +20,7 @@ export function CountsTab({ run }: { run: FlowRun }) {
   if (loaded.data === null) return <Pending loaded={loaded} />;
   const { tasks } = loaded.data;
   if (tasks.length === 0) {
-    return <Empty title="No task run yet">They appear here as soon as the flow calls a task.</Empty>;
+    return <NoTaskRuns run={run} />;
   }
   return (
     <>

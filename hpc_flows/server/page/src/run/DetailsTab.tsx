@@ -6,7 +6,7 @@ import { exact } from "../clock";
 import { Empty, Section } from "../parts/frame";
 import { StateBadge } from "../parts/state";
 import { Span, Time } from "../parts/time";
-import { Command } from "./Copy";
+import { Command } from "../parts/command";
 import { Name, Value } from "./text";
 
 export function DetailsTab({ run }: { run: FlowRun }) {

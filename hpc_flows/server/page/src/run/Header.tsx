@@ -8,7 +8,7 @@ import { Span, Time } from "../parts/time";
 import { href } from "../routing/route";
 import { isFinal } from "../states";
 import { Actions } from "./Actions";
-import { Command } from "./Copy";
+import { Command } from "../parts/command";
 import { runHref } from "./places";
 import { Message, Name } from "./text";
 

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { FlowRun } from "../api/types";
 import { useLoad } from "../api/load";
 import { Notice, Pending } from "../parts/frame";
+import { NoSuchRun } from "../pages/NotFound";
 import { route } from "../routing/route";
 import { ArtifactsTab } from "./artifacts/ArtifactsTab";
 import { CountsTab } from "./CountsTab";
@@ -64,6 +65,7 @@ export default function RunPage({ id }: { id: string }) {
   const tab = tabOf(route.value.query.get("tab"));
   const open = route.value.query.get("task-run");
   useTitle(run);
+  if (run === null && loaded.missing) return <NoSuchRun id={id} />;
   if (run === null) return <Pending loaded={loaded} />;
   const View = VIEWS[tab];
   return (
@@ -100,8 +102,18 @@ function Tabs({ run, tab }: { run: FlowRun; tab: Tab }) {
     location.hash = tabHref(run.id, next);
     requestAnimationFrame(() => document.getElementById(`tab-${next}`)?.focus());
   };
+  const bar = useRef<HTMLElement>(null);
+  // A narrow window does not show all tabs: the chosen one is brought into sight.
+  useEffect(() => {
+    const chosen = document.getElementById(`tab-${tab}`);
+    if (bar.current === null || chosen === null) return;
+    const spare = chosen.offsetLeft - bar.current.offsetLeft - 40;
+    const beyond = spare + 80 + chosen.offsetWidth - bar.current.clientWidth;
+    if (bar.current.scrollLeft > spare) bar.current.scrollLeft = spare;
+    else if (bar.current.scrollLeft < beyond) bar.current.scrollLeft = beyond;
+  }, [tab]);
   return (
-    <nav class="run-tabs" role="tablist" aria-label="Views of the run" onKeyDown={move}>
+    <nav class="run-tabs" role="tablist" aria-label="Views of the run" ref={bar} onKeyDown={move}>
       {TABS.map(([name, label]) => (
         <a
           key={name}

@@ -97,3 +97,13 @@ export function byType(states: TaskCounts["states"]): Counts {
   for (const state of states) counts[state.type] = (counts[state.type] ?? 0) + state.count;
   return counts;
 }
+
+/** What the jobs of a run took, in hours of one core. */
+export interface Usage {
+  task_runs: number;
+  left_out: number;
+  core_hours: number;
+  asked_core_hours: number;
+  busy_core_hours: number;
+  told_core_hours: number;
+}

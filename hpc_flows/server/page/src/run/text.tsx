@@ -64,7 +64,8 @@ export function bytes(size: number | null | undefined): string {
     value /= 1024;
     unit += 1;
   }
-  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+  const figure = value >= 100 || unit === 0 ? Math.round(value) : Number(value.toFixed(1));
+  return `${figure} ${UNITS[unit]}`;
 }
 
 /** Save a text as a file of the person's machine. */

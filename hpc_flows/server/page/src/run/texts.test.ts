@@ -2,7 +2,9 @@ import { describe, expect, it } from "vitest";
 import { inline, parse, safeLink } from "./artifacts/markdown";
 import { pieces, stripped } from "./logs/ansi";
 import { highlighted } from "./logs/search";
+import { duration, plainDuration } from "../durations";
 import { advice, useOf } from "./task/advice";
+import { bytes } from "./text";
 
 describe("terminal colours", () => {
   it("become pieces of plain text with a style", () => {
@@ -73,5 +75,18 @@ describe("advice", () => {
   it("asks for more after a crash for memory or for time", () => {
     expect(advice(asked, useOf({}), "OutOfMemory")[0]).toContain('memory="64GB"');
     expect(advice(asked, useOf({}), "WalltimeExceeded")[0]).toContain('walltime="4h"');
+  });
+});
+
+describe("figures", () => {
+  it("of short times are told in milliseconds and never as nothing", () => {
+    expect([0, 0.0002, 0.0042, 0.0994, 0.42, 12].map(duration)).toEqual([
+      "0 s", "<1 ms", "4 ms", "99 ms", "0.42 s", "12 s",
+    ]);
+  });
+
+  it("that were asked for are round", () => {
+    expect([300, 5400, 72_000, 172_800].map(plainDuration)).toEqual(["5 min", "1 h 30 min", "20 h", "2 d"]);
+    expect([64 * 2 ** 20, 1.5 * 2 ** 30].map(bytes)).toEqual(["64 MiB", "1.5 GiB"]);
   });
 });

@@ -4,8 +4,9 @@ import { useMemo, useRef } from "preact/hooks";
 import { useLoad } from "../../api/load";
 import type { FlowRun } from "../../api/types";
 import { count } from "../../clock";
-import { Empty, Notice, Pending } from "../../parts/frame";
+import { Notice, Pending } from "../../parts/frame";
 import { go, route, setQuery } from "../../routing/route";
+import { NoTaskRuns } from "../NoTaskRuns";
 import { useWidth } from "../measure";
 import { arranged, type Box, type Drawing, type GraphAnswer, shownStates } from "./layout";
 import { Picture } from "./Picture";
@@ -30,13 +31,14 @@ export function GraphTab({ run }: { run: FlowRun }) {
   return (
     <div class="graph" ref={outer}>
       {loaded.data === null && <Pending loaded={loaded} />}
-      {loaded.data?.nodes.length === 0 && <Empty title="No task run yet">The graph grows as the flow calls tasks.</Empty>}
+      {loaded.data?.nodes.length === 0 && <NoTaskRuns run={run} />}
       {(loaded.data?.left_out ?? 0) > 0 && (
         <Notice tone="info">{count(loaded.data!.left_out)} task runs are not drawn; the table has them all.</Notice>
       )}
       {drawing && drawing.boxes.length > 0 && (
         <Picture
           drawing={drawing}
+          isCut={loaded.data!.left_out > 0}
           width={width}
           chosen={query.get("task-run")}
           onBox={(box) => press(box, open)}

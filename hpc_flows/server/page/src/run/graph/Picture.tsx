@@ -9,6 +9,7 @@ import { type Box, CELL, type Cell, type Drawing, type Line, pathOf } from "./la
 
 interface PictureProps {
   drawing: Drawing;
+  isCut?: boolean;
   width: number;
   /** The task run that is looked at beside the graph. */
   chosen: string | null;
@@ -18,7 +19,7 @@ interface PictureProps {
   onCloseAll: () => void;
 }
 
-export function Picture({ drawing, width, chosen, onBox, onCell, onCloseAll }: PictureProps) {
+export function Picture({ drawing, isCut = false, width, chosen, onBox, onCell, onCloseAll }: PictureProps) {
   const fit = Math.min(1, Math.max(0.25, (width - 2) / drawing.width));
   const [zoom, setZoom] = useState<number | null>(null);
   const [pointed, setPointed] = useState<string | null>(null);
@@ -51,7 +52,7 @@ export function Picture({ drawing, width, chosen, onBox, onCell, onCloseAll }: P
           </defs>
           {drawing.lines.map((line) => <Edge key={`${line.from} ${line.to}`} line={line} near={pointed} />)}
           {drawing.boxes.map((box) => (
-            <Node key={box.id} box={box} chosen={chosen} onPoint={setPointed} onBox={onBox} onCell={onCell} />
+            <Node key={box.id} box={box} isCut={isCut} chosen={chosen} onPoint={setPointed} onBox={onBox} onCell={onCell} />
           ))}
           <Strands drawing={drawing} pointed={pointed ?? chosen} />
         </svg>
@@ -86,13 +87,15 @@ function Edge({ line, near }: { line: Line; near: string | null }) {
 
 interface NodeProps {
   box: Box;
+  /** Whether opened tasks have more runs than are drawn. */
+  isCut: boolean;
   chosen: string | null;
   onPoint: (id: string | null) => void;
   onBox: (box: Box) => void;
   onCell: (id: string) => void;
 }
 
-function Node({ box, chosen, onPoint, onBox, onCell }: NodeProps) {
+function Node({ box, isCut, chosen, onPoint, onBox, onCell }: NodeProps) {
   const ended = Object.entries(box.states).reduce((sum, [type, n]) => sum + (isFinal(type) ? n : 0), 0);
   const onKey = (event: KeyboardEvent): void => {
     if (event.key !== "Enter" && event.key !== " ") return;
@@ -102,6 +105,10 @@ function Node({ box, chosen, onPoint, onBox, onCell }: NodeProps) {
   };
   const what = box.kind === "flow" ? "subflow" : box.kind === "open" ? "opened, press Enter to close" : "press Enter to show its runs";
   const label = cut(box.label, 26);
+  const isPart = box.kind === "open" && isCut;
+  const figures =
+    box.total > 1 || box.kind !== "flow" ? `${count(ended)} / ${count(box.total)}${isPart ? " drawn" : ""}` : "";
+  const more = box.kind === "open" ? "" : box.kind === "flow" ? "subflow" : marks(box.states);
   return (
     <g
       class={`node ${box.kind}`}
@@ -113,7 +120,7 @@ function Node({ box, chosen, onPoint, onBox, onCell }: NodeProps) {
         role="button"
         tabIndex={0}
         aria-expanded={box.kind === "flow" ? undefined : box.kind === "open"}
-        aria-label={`${cut(box.label, 80)}: ${countsInWords(box.states)}; ${what}`}
+        aria-label={`${[cut(box.label, 80), figures, more].filter(Boolean).join(" ")}: ${countsInWords(box.states)}; ${what}`}
         onClick={() => onBox(box)}
         onKeyDown={onKey}
         onFocus={() => onPoint(box.id)}
@@ -123,10 +130,10 @@ function Node({ box, chosen, onPoint, onBox, onCell }: NodeProps) {
         <rect class="frame" width={box.width} height={box.height} rx="7" />
         <text class="label" x="12" y="20" direction="ltr">{label}</text>
         <text class="count" x={box.width - 12} y={box.kind === "open" ? 20 : 50} text-anchor="end">
-          {box.total > 1 || box.kind !== "flow" ? `${count(ended)} / ${count(box.total)}` : ""}
+          {figures}
           {box.selfLoop > 0 ? " ↻" : ""}
         </text>
-        {box.kind !== "open" && <text class="more" x="12" y="50">{box.kind === "flow" ? "subflow" : marks(box.states)}</text>}
+        {box.kind !== "open" && <text class="more" x="12" y="50">{more}</text>}
         <Bar box={box} y={28} />
       </g>
       {box.cells.map((cell) => (

@@ -3,9 +3,9 @@
 import { useState } from "preact/hooks";
 import { useLoad } from "../../api/load";
 import { Notice, Pending } from "../../parts/frame";
-import { StateBadge } from "../../parts/state";
+import { StateBadge, Why } from "../../parts/state";
 import { Span } from "../../parts/time";
-import { Command } from "../Copy";
+import { Command } from "../../parts/command";
 import { taskRunHref } from "../places";
 import type { Job } from "../shapes";
 import { Measures } from "../task/Measures";
@@ -37,7 +37,7 @@ export function JobCard({ run, token, element }: Props) {
       {!brief && job.reasons.map((reason) => (
         <p key={reason.reason} class="reason-line">
           {job.members > 1 && `${reason.count} wait: `}
-          {reason.words || reason.reason} <code>{reason.reason}</code>
+          <Why reason={reason.reason} words={reason.words} />
         </p>
       ))}
       <ul class="commands">

@@ -10,6 +10,7 @@ import { within } from "../places";
 import type { Job } from "../shapes";
 import { Name } from "../text";
 import { JobCard } from "./JobCard";
+import { UsageLine } from "./UsageLine";
 import { askedWords, phaseWords } from "./words";
 
 const PAGE = 50;
@@ -32,6 +33,7 @@ export function JobsTab({ run }: { run: FlowRun }) {
   return (
     <>
       <Pending loaded={loaded} />
+      <UsageLine run={run} />
       <div class="grid-table jobs" role="table" aria-label="Jobs">
         <div class="row head" role="row">
           <span role="columnheader">Job</span>

@@ -1,8 +1,8 @@
-import { count, duration } from "../../clock";
+import { count, plainDuration } from "../../clock";
 import type { Job } from "../shapes";
 import { bytes } from "../text";
 
-/** What was asked for in one line, such as `8 CPUs, 32 GiB, 2 h 00 min`. */
+/** What was asked for in one line, such as `8 CPUs, 32 GiB, 2 h`. */
 export function askedWords(resources: Record<string, unknown> | null | undefined): string {
   const { cpus, memory, gpus, walltime, nodes, partition } = resources ?? {};
   const parts = [
@@ -10,7 +10,7 @@ export function askedWords(resources: Record<string, unknown> | null | undefined
     typeof cpus === "number" ? `${cpus} CPU${cpus === 1 ? "" : "s"}` : "",
     typeof memory === "number" ? bytes(memory) : "",
     gpus ? `GPU ${String(gpus)}` : "",
-    typeof walltime === "number" ? duration(walltime) : "",
+    typeof walltime === "number" ? plainDuration(walltime) : "",
     typeof partition === "string" ? partition : "",
   ];
   return parts.filter(Boolean).join(", ") || "–";

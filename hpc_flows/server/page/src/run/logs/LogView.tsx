@@ -94,7 +94,8 @@ export function LogView(props: Props) {
   if (log.error !== null && items.length === 0) return <p class="notice error" role="alert">{log.error}</p>;
   if (!log.loaded) return <p class="loading" role="status">Loading…</p>;
   const onScroll = (): void => {
-    const node = box.current!;
+    const node = box.current;
+    if (node === null) return; // the event of a view that was left meanwhile
     const below = node.scrollHeight - node.scrollTop - node.clientHeight;
     if (node.scrollTop < NEAR && log.window.olderFrom !== null) void log.more("older");
     if (below < NEAR && log.window.newer) void log.more("newer");
@@ -259,11 +260,12 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
 
   useLayoutEffect(() => {
     const node = box.current;
-    if (node === null) return;
+    if (node === null) return undefined;
     const was = before.current;
     before.current = null;
-    if (follow) node.scrollTop = node.scrollHeight;
-    else if (was !== null) node.scrollTop = was.top + node.scrollHeight - was.height;
+    if (follow) return toTheEnd(node, () => now.current.follow);
+    if (was !== null) node.scrollTop = was.top + node.scrollHeight - was.height;
+    return undefined;
   }, [window, follow, loaded]);
 
   useEffect(() => {
@@ -271,6 +273,20 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
   }, [follow]);
 
   return { window, loaded, error, more };
+}
+
+/** Lines out of sight have a guessed height: as they come into sight, the end moves away. */
+function toTheEnd(node: HTMLElement, goesOn: () => boolean): () => void {
+  let left = 8;
+  let frame = 0;
+  const step = (): void => {
+    if (!goesOn()) return;
+    node.scrollTop = node.scrollHeight;
+    left -= 1;
+    if (left > 0) frame = requestAnimationFrame(step);
+  };
+  step();
+  return () => cancelAnimationFrame(frame);
 }
 
 function onNews(run: string, act: () => void): () => void {

@@ -6,7 +6,7 @@ import { useLoad } from "../../api/load";
 import type { FlowRun, TaskRun } from "../../api/types";
 import { patch, type Query, route, setQuery } from "../../routing/route";
 import { isFinal } from "../../states";
-import { Command } from "../Copy";
+import { Command } from "../../parts/command";
 import { within } from "../places";
 import type { LogsAnswer } from "../shapes";
 import { cut, save } from "../text";

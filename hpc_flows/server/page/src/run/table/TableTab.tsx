@@ -11,6 +11,7 @@ import { route, setQuery } from "../../routing/route";
 import { LOOKS, STATE_TYPES } from "../../states";
 import { taskRunHref } from "../places";
 import type { CountsAnswer } from "../shapes";
+import { NoTaskRuns } from "../NoTaskRuns";
 import { cut, Name } from "../text";
 import { usePages } from "./pages";
 import { VirtualRows } from "./VirtualRows";
@@ -48,7 +49,7 @@ export function TableTab({ run }: { run: FlowRun }) {
     <>
       <Filters run={run} total={list.total} isCounted={list.isCounted} />
       {list.error !== null && <Notice tone="error">{list.error}</Notice>}
-      {list.total === 0 ? (
+      {list.total === 0 && run.total_tasks === 0 ? <NoTaskRuns run={run} /> : list.total === 0 ? (
         <Empty title="No task run is like that">
           <button type="button" class="link" onClick={() => setQuery({ task: null, state: null, name: null })}>
             Show all

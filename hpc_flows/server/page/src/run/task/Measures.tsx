@@ -1,13 +1,13 @@
 /** Requested against used: three bars, each with its numbers. */
 
-import { duration } from "../../clock";
+import { plainDuration } from "../../clock";
 import { bytes } from "../text";
 import { type Measure, measures, type Resources, useOf } from "./advice";
 
 function said(measure: Measure, value: number | null): string {
   if (value === null) return "–";
   if (measure.what === "memory") return bytes(value);
-  if (measure.what === "time") return duration(value);
+  if (measure.what === "time") return plainDuration(value);
   return Number.isInteger(value) ? String(value) : value.toFixed(1);
 }
 

@@ -7,11 +7,11 @@ import type { FlowRun } from "../../api/types";
 import { count, duration, exact } from "../../clock";
 import { useKeys } from "../../keyboard";
 import { Notice, Pending } from "../../parts/frame";
-import { StateBadge, StateIcon, words } from "../../parts/state";
+import { StateBadge, StateIcon, Why, words } from "../../parts/state";
 import { Span, Time } from "../../parts/time";
 import { setQuery } from "../../routing/route";
 import { isFinal } from "../../states";
-import { Command } from "../Copy";
+import { Command } from "../../parts/command";
 import { History, Pairs } from "../DetailsTab";
 import { JobCard } from "../jobs/JobCard";
 import { askedWords } from "../jobs/words";
@@ -64,7 +64,7 @@ function Body({ task, run }: { task: TaskRunDetail; run: FlowRun }) {
         {(task.attempt ?? 1) > 1 && <span class="faint">attempt {task.attempt}</span>}
       </p>
       {task.message && task.message !== task.state_name && <Message text={task.message} lines={10} />}
-      <Why task={task} />
+      <Waits task={task} />
       <Stages task={task} />
       <Asked task={task} />
       <Attempts task={task} />
@@ -87,10 +87,10 @@ function Body({ task, run }: { task: TaskRunDetail; run: FlowRun }) {
 }
 
 /** Why it does not run yet, in words. */
-function Why({ task }: { task: TaskRunDetail }) {
+function Waits({ task }: { task: TaskRunDetail }) {
   if (task.started !== null || isFinal(task.state_type)) return null;
   const text = task.reason_words ?? task.reason;
-  if (text) return <Notice tone="info">In the queue: {text}{task.reason && task.reason !== text ? ` (${task.reason})` : ""}.</Notice>;
+  if (text) return <Notice tone="info">In the queue: <Why reason={task.reason ?? text} words={text} />.</Notice>;
   const waiting = (task.upstream_runs ?? []).filter((other) => other.state_type !== "COMPLETED");
   if (waiting.length === 0) return null;
   return <Notice tone="info">Waits for {waiting.length === 1 ? waiting[0]!.name.slice(0, 80) : `${count(waiting.length)} others`}.</Notice>;
@@ -210,7 +210,8 @@ function ExitCause({ details }: { details: Record<string, unknown> | null }) {
     reason && reason !== "None" ? String(reason) : "",
     clue ? String(clue) : "",
   ].filter(Boolean);
-  return parts.length ? <p dir="auto">{parts.join(" · ").slice(0, 500)}</p> : null;
+  // The clue may be no more than the signal.
+  return parts.length ? <p dir="auto">{[...new Set(parts)].join(" · ").slice(0, 500)}</p> : null;
 }
 
 /** The end of what its job wrote. */

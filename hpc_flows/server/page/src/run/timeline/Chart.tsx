@@ -177,9 +177,11 @@ export function Chart({ answer, lanes, range, idle, marked, onZoom, onChoose }: 
           </div>
         )}
       </div>
-      <div id="timeline-active" class="hidden-text" role="option" aria-selected="true">
-        {active === null ? "" : told}
-      </div>
+      {active !== null && (
+        <div id="timeline-active" class="hidden-text" role="option" aria-selected="true">
+          {told}
+        </div>
+      )}
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { duration, now } from "../../clock";
 import { Empty, Pending } from "../../parts/frame";
 import { route, setQuery } from "../../routing/route";
 import { isFinal } from "../../states";
+import { NoTaskRuns } from "../NoTaskRuns";
 import { Chart } from "./Chart";
 import { lanesOf } from "./lanes";
 import { Legend } from "./Legend";
@@ -47,7 +48,7 @@ export function TimelineTab({ run }: { run: FlowRun }) {
     <div class="timeline">
       <Tools task={task} zoomed={asked.from !== null || asked.to !== null} folds={folds} idle={idle} answer={answer} />
       <Pending loaded={{ ...loaded, data: answer }} />
-      {isEmpty ? <NothingHere filtered={task !== null || asked.from !== null} /> : (
+      {isEmpty ? <NothingHere run={run} filtered={task !== null || asked.from !== null} /> : (
         <Chart
           answer={answer}
           lanes={lanes}
@@ -64,7 +65,7 @@ export function TimelineTab({ run }: { run: FlowRun }) {
   );
 }
 
-function NothingHere({ filtered }: { filtered: boolean }) {
+function NothingHere({ run, filtered }: { run: FlowRun; filtered: boolean }) {
   return filtered ? (
     <Empty title="No task run was under way in this part">
       <button type="button" class="link" onClick={() => setQuery({ from: null, to: null, task: null })}>
@@ -72,7 +73,7 @@ function NothingHere({ filtered }: { filtered: boolean }) {
       </button>
     </Empty>
   ) : (
-    <Empty title="No task run yet">They appear here as soon as the flow calls a task.</Empty>
+    <NoTaskRuns run={run} />
   );
 }
 

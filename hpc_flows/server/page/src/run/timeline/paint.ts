@@ -132,6 +132,7 @@ function paintLane(
   context.clip();
   lane.bars.forEach((bar) => paintBar(context, bar, top, drawing));
   context.restore();
+  lane.bars.forEach((bar) => paintMark(context, bar, top, drawing));
 }
 
 /** A text that fits: the beginning and the end are what tells mapped runs apart. */
@@ -156,11 +157,22 @@ function paintBar(
   const y = top + BAND_TOP;
   if (bar.limit !== null) paintLimit(context, bar, y, scale, left, palette);
   for (const segment of bar.segments) paintSegment(context, bar, segment, y, scale, left, palette);
+}
+
+/** The sign of an end that was not well, in the margin too: the last bar ends where the scale does. */
+function paintMark(
+  context: CanvasRenderingContext2D,
+  bar: Bar,
+  top: number,
+  { scale, left, palette }: LaneDrawing,
+): void {
   const last = bar.segments.at(-1);
   const mark = MARKS[bar.row.state_type];
   if (last === undefined || mark === undefined) return;
+  const x = scale.x(last.to);
+  if (x < 0 || x > scale.width + 1) return;
   context.fillStyle = palette.states[bar.row.state_type] ?? palette.text;
-  context.fillText(mark, left + scale.x(last.to) + 3, top + LANE_HEIGHT / 2);
+  context.fillText(mark, left + x + 3, top + LANE_HEIGHT / 2);
 }
 
 function paintLimit(

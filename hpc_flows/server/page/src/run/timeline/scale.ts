@@ -50,7 +50,9 @@ export function idleStretches(lanes: readonly Lane[], begin: number, end: number
       }
     }
   }
-  return gapsBetween(busy, begin, end, Math.max(10, (end - begin) / 12));
+  // What comes after the last bar is drawn for the time that was asked for: it is not idle.
+  const last = lanes.reduce((latest, lane) => Math.max(latest, lane.to), begin);
+  return gapsBetween(busy, begin, Math.min(end, last), Math.max(10, (end - begin) / 12));
 }
 
 function gapsBetween(busy: [number, number][], begin: number, end: number, least: number): Idle[] {

@@ -61,6 +61,11 @@ describe("the scale", () => {
     expect(idleStretches(lanesOf([row({ ended: 10_100 })], 0), 0, 10_100)).toEqual([]);
   });
 
+  it("does not call idle what comes after the last bar", () => {
+    const running = lanesOf([row({ ended: null, walltime: 7200 })], 100);
+    for (const gap of idleStretches(running, 0, 150)) expect(gap.to).toBeLessThanOrEqual(100);
+  });
+
   it("leads from times to pixels and back, with and without folds", () => {
     for (const idle of [[], idleStretches(lanes, 0, 10_100)]) {
       const scale = new TimeScale(0, 10_100, 1000, idle);

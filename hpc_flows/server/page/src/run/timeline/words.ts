@@ -1,4 +1,4 @@
-import { duration } from "../../clock";
+import { duration, plainDuration } from "../../clock";
 import { words } from "../../parts/state";
 import type { Bar, Lane } from "./shape";
 
@@ -8,6 +8,6 @@ const DOING = { waiting: "waited", queued: "queued", running: "ran" } as const;
 export function barWords(lane: Lane, bar: Bar): string {
   const parts = bar.segments.map((s) => `${DOING[s.stage]} ${duration(s.to - s.from)}`);
   const attempt = lane.bars.length > 1 ? `, attempt ${bar.row.attempt}` : "";
-  const limit = bar.row.walltime ? `, of ${duration(bar.row.walltime)} asked for` : "";
+  const limit = bar.row.walltime ? `, of ${plainDuration(bar.row.walltime)} asked for` : "";
   return `${lane.name}: ${words(bar.row.state_name ?? "Pending")}${attempt}, ${parts.join(", ")}${limit}`;
 }

@@ -3,11 +3,12 @@
 import { useState } from "preact/hooks";
 
 /** Browsers give no clipboard to pages without TLS on other hosts than this one. */
-function copied(text: string): Promise<void> {
+export function copied(text: string): Promise<void> {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = document.createElement("textarea");
   area.value = text;
-  document.body.append(area);
+  // What is outside of an open dialog cannot be selected.
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.select();
   const done = document.execCommand("copy");
   area.remove();
