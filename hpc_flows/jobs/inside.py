@@ -248,7 +248,8 @@ def main(arguments: list[str]) -> NoReturn:
         _leave(COMPLETED)
     status = _run(job, journal)
     journal.close()
-    os.close(os.open(job.mark(job.restart), os.O_WRONLY | os.O_CREAT, 0o600))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+    os.close(os.open(job.mark(job.restart), flags, 0o600))
     _leave(status)
 
 

@@ -71,7 +71,7 @@ class capture_output:  # noqa: N801 - reads as a statement: `with capture_output
     def _open(self) -> int:
         """Open the file for children, and return a descriptor for reading it."""
         if self._path is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._written = os.open(self._path, flags, 0o600)
             return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         unread, path = tempfile.mkstemp(prefix="hpc-flows-output-")

@@ -25,6 +25,9 @@ DEFAULT_PROFILE = "default"
 #: Characters of a new profile's name.
 _LONGEST_NAME = 64
 
+#: How files of known names are opened: where somebody has put a link, it is not followed.
+_ITSELF = os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def profiles_path() -> str:
     """Return the path of the profiles file."""
@@ -143,7 +146,7 @@ def _locked(path: str) -> int:
 
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | _ITSELF, 0o600)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
@@ -165,7 +168,7 @@ def _write(path: str, data: Mapping[str, Any], content: str) -> None:
     temporary = f"{path}.{os.getpid()}"
     try:
         # Nobody else may read it for an instant: it may hold a secret.
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _ITSELF, 0o600)
         try:
             os.fchmod(file, _mode(path, data))
             with open(file, "w", encoding="utf-8", newline="", closefd=False) as text:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from job_doubles import DoubleScheduler, quick_cluster
 
 from hpc_flows import Resources
-from hpc_flows.exceptions import DoesNotFit
+from hpc_flows.exceptions import DoesNotFit, ResourceError
 from hpc_flows.jobs.script import Folders, environment_text, preview, render, spec_for
 
 if TYPE_CHECKING:
@@ -126,6 +128,44 @@ def test_a_task_name_cannot_break_out_of_its_comment() -> None:
     spec = spec_for(cluster, FOLDERS, Resources(), [0], array=False)
     text = render(cluster, DoubleScheduler(), spec, FOLDERS, "Task x\nrm -rf /tmp/y")
     assert text.splitlines()[1] == "# Task x rm -rf /tmp/y"
+
+
+@given(
+    title=st.text(max_size=60),
+    folder=st.text(min_size=1, max_size=30).map(lambda text: text.replace("/", "_")),
+    module=st.text(min_size=1, max_size=30),
+)
+@example(title="x\n#SBATCH --uid=0", folder="$(touch x)", module="`touch x`")
+@example(title="\x0b#SBATCH -p x", folder="a b'; touch x; '", module="a; touch x")
+@example(title="\u2028touch x", folder='"; touch x #', module="-h")
+@settings(deadline=None, max_examples=60)
+def test_t7_no_text_becomes_a_directive_or_a_command(title: str, folder: str, module: str) -> None:
+    """Whatever things are called, the script has the lines and words that plain names have."""
+    folders = Folders(f"/scratch/{folder}", FOLDERS.token)
+    plain = _lines_of(FOLDERS, "Task train", "gcc")
+    try:
+        lines = _lines_of(folders, title, module)
+    except ResourceError:  # refused, before anything is submitted
+        return
+    assert len(lines) == len(plain)
+    for line, expected in zip(lines, plain, strict=True):
+        assert line.partition("=")[0] == expected.partition("=")[0] or not line.startswith(
+            "#SBATCH"
+        )
+        assert line.startswith("#") == expected.startswith("#")
+        if line.startswith(("module ", "exec ")):
+            words, usual = shlex.split(line), shlex.split(expected)
+            assert len(words) == len(usual)
+            known = {FOLDERS.run_dir: folders.run_dir, "gcc": module}
+            assert words == [known.get(word, word) for word in usual]
+
+
+def _lines_of(folders: Folders, title: str, module: str) -> list[str]:
+    """Return a script's lines as a shell and Slurm tell them apart, by nothing but a newline."""
+    cluster = quick_cluster()
+    resources = Resources(modules=[module])
+    spec = spec_for(cluster, folders, resources, [0], array=False)
+    return render(cluster, DoubleScheduler(), spec, folders, title).split("\n")
 
 
 def test_a_preview_places_the_request_and_submits_nothing() -> None:
