@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from job_flights import wait_for
+from relay_doubles import FakeServer, Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,22 @@ file_system = 3.0
 accounting = {accounting}
 lost = 12.0
 """
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    """Give a server of our own, to which relays report."""
+    server = FakeServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def journal(home: Path) -> Iterator[Journal]:
+    """Give a run with journals that the test writes."""
+    made = Journal(home)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -348,7 +348,7 @@ def test_a_journal_that_is_removed_under_its_writer_does_not_stop_the_flow(run_d
     with JournalWriter(run_dir, "run-1", "driver") as journal:
         journal.write("state", {"n": 1})
         shutil.rmtree(run_dir)
-        journal.write("state", {"n": 2}, durable=True)
+        assert journal.write("state", {"n": 2}, durable=True) == 2
 
 
 def test_a_million_events_are_read_in_little_memory(run_dir: str) -> None:

@@ -304,7 +304,7 @@ def test_a_job_may_vanish(site: MockSite) -> None:
 def test_an_output_file_may_appear_late(site: MockSite) -> None:
     put(
         site,
-        {"kind": "output_late", "job": "very-late", "seconds": 3600},
+        {"kind": "output_late", "job": "very-late", "seconds": 90},
         {"kind": "output_late", "job": "late", "seconds": 0.5},
     )
     very = site.submit("-J very-late -o very-late.out --wrap 'echo here'")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -19,24 +18,7 @@ from hpc_flows.client.requests import Client
 from hpc_flows.reporting.relay import Relay
 from hpc_flows.reporting.server_sink import ServerSink
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    server = FakeServer().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def journal(home: Path) -> Iterator[Journal]:
-    made = Journal(home)
-    yield made
-    made.close()
 
 
 def test_everything_arrives_once_when_nothing_goes_wrong(

@@ -7,30 +7,12 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from relay_doubles import Failure, FakeServer, Journal, has_all, relay_to, turn_until
 
 from hpc_flows.journal.event import MAX_LINE, seal
 from hpc_flows.reporting import cursors, tailing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    server = FakeServer().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def journal(home: Path) -> Iterator[Journal]:
-    made = Journal(home)
-    yield made
-    made.close()
 
 
 def test_lines_that_the_server_never_takes_are_passed_over_and_counted(
