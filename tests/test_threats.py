@@ -42,6 +42,7 @@ ROWS = {
         "acceptance/test_secrets_stay_secret.py: test_no_artefact_of_a_run_holds_a_secret",
         "acceptance/test_secret_search.py: test_a_secret_is_found_in_*",
         "acceptance/test_server_command.py: test_t5_*",
+        "page/test_page_secrets.py: test_t5_*",
         "unit/test_client.py: test_t5_*",
         "unit/test_event.py: test_t5_*",
         "unit/test_prefect_trouble.py: test_t5_*",

@@ -18,7 +18,7 @@ the owner can read. Nothing that a scheduler starts may, and no command of the s
 have, accounting may store. A task's own `environment=` is for its job alone: the job has it, and
 the two files from which it gets it.
 
-What the page shows is in tests/page/test_page_server.py.
+What the page shows is in tests/page/test_page_secrets.py.
 """
 
 from __future__ import annotations
