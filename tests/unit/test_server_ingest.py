@@ -276,6 +276,18 @@ def test_a_server_restored_from_an_older_backup_says_what_it_lacks(database: Dat
     assert_as_replayed(database, run, events)
 
 
+def test_a_server_that_lacks_only_an_attachment_says_so_by_the_version(database: Database) -> None:
+    ingest = Ingest(database)
+    run = new_run(ingest)
+    taken = ingest.take(run, lines(renamed(long_story().events, run)), ADA)
+    attached = ingest.attach(run, "output", "t0", "the end of it", ADA)
+    assert attached == taken.version + 1
+    held = {run: taken.counts}
+    assert ingest.behind(held, ADA, {run: attached})["behind"] == {}
+    assert ingest.behind(held, ADA, {run: attached + 1})["behind"] == {run: []}
+    assert ingest.attach(run, "output", "t0", "more", ADA) == attached + 1
+
+
 def test_a_batch_that_fails_leaves_nothing_behind(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
