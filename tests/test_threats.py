@@ -44,6 +44,7 @@ ROWS = {
         "acceptance/test_server_command.py: test_t5_*",
         "page/test_page_secrets.py: test_t5_*",
         "unit/test_client.py: test_t5_*",
+        "unit/test_cli_config.py: test_t5_*",
         "unit/test_event.py: test_t5_*",
         "unit/test_prefect_trouble.py: test_t5_*",
         "unit/test_server_login.py: test_t5_*",

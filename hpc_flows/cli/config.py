@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from hpc_flows.cli.command import LazyGroup, TextType, json_option
 from hpc_flows.cli.terminal import print_json, print_rows
 from hpc_flows.cli.trouble import complain
-from hpc_flows.exceptions import close_match
+from hpc_flows.exceptions import SettingsError, close_match
 from hpc_flows.settings import get_settings
 from hpc_flows.settings.known import SETTINGS, find_setting
 from hpc_flows.settings.profiles import (
@@ -194,11 +195,20 @@ def _pairs(assignments: tuple[str, ...]) -> dict[str, str]:
 def _with_secrets(texts: dict[str, str]) -> dict[str, str]:
     """Ask for those secrets whose value is `-`."""
     return {
-        name: click.prompt(name, hide_input=True, err=True)
-        if value == "-" and find_setting(name).secret
-        else value
+        name: _typed(name) if value == "-" and find_setting(name).secret else value
         for name, value in texts.items()
     }
+
+
+def _typed(name: str) -> str:
+    """Return what is typed, unseen, or the next line of what another command gives."""
+    if sys.stdin.isatty():
+        text: str = click.prompt(name, hide_input=True, err=True)
+        return text
+    given = sys.stdin.readline().strip()
+    if not given:
+        raise SettingsError(f"Nothing came on standard input for {name}; it stays as it is.")
+    return given
 
 
 def _warn_of_variable(setting: Setting) -> None:

@@ -61,7 +61,7 @@ def create(
 
     \b
       hpc-flows token create laptop --scope read --scope control
-      hpc-flows config set api_key=$(hpc-flows token create login-node --scope report)
+      hpc-flows token create login-node --scope report | hpc-flows config set api_key=-
     """
     wanted = {
         "name": name,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,3 +88,18 @@ def test_the_table_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     for name in names:
         assert any(line.startswith(name) for line in lines), name
+
+
+def test_t5_a_key_comes_from_another_command_without_standing_in_any_command_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = f"hpcf_0123456789ab_{'x' * 43}"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{key}\n"))
+    assert invoke(["config", "set", "api_key=-"]) == 0
+    told = capsys.readouterr()
+    assert key not in told.out + told.err
+    assert key in (home / "profiles.toml").read_text()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert invoke(["config", "set", "api_key=-"]) == 1
+    assert "Nothing came on standard input for api_key" in capsys.readouterr().err
+    assert key in (home / "profiles.toml").read_text()
