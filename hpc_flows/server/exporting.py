@@ -410,13 +410,18 @@ def _standing(job: dict[str, Any]) -> str:
 
 
 def _asked(resources: dict[str, Any]) -> str:
-    memory = resources.get("memory")
+    memory, walltime = resources.get("memory"), resources.get("walltime")
     parts = {
         **{name: resources.get(name) for name in ("nodes", "cpus", "gpus", "partition")},
-        "memory": f"{memory / 2**30:.3g} GiB" if isinstance(memory, int | float) else None,
-        "walltime": _lasted(0, resources.get("walltime")) if resources.get("walltime") else None,
+        "memory": _memory(memory) if isinstance(memory, int | float) else None,
+        # What was asked for is round as a rule: 5 min rather than 5 min 00 s.
+        "walltime": re.sub(" 00 (s|min)$", "", _lasted(0, walltime)) if walltime else None,
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value)
+
+
+def _memory(size: float) -> str:
+    return f"{size / 2**30:.4g} GiB" if size >= 2**30 else f"{size / 2**20:.4g} MiB"
 
 
 def _parameters(run: dict[str, Any]) -> Html:

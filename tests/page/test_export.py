@@ -7,6 +7,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from browsing import NARROW
 from playwright.sync_api import expect
 from run_flows import MARKUP
 from run_sites import run_everything, send_made, started
@@ -80,6 +81,14 @@ def test_an_exported_run_is_filtered_sorted_and_zoomed(exported: Path, browsing:
     row.click()
     expect(page.locator(".chosen-run")).to_contain_text("queued")
     assert page.evaluate("document.querySelectorAll('*').length") < 2500
+
+
+def test_an_exported_run_fits_a_narrow_window(exported: Path, browsing: Browsing) -> None:
+    page = browsing.page(NARROW)
+    page.goto((exported / "everything.html").as_uri())
+    expect(page.locator(".chart")).to_be_visible()
+    expect(page.get_by_text("memory 64 MiB, walltime 5 min", exact=False)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
 
 
 def test_ten_thousand_task_runs_make_a_file_below_two_megabytes(exported: Path) -> None:
