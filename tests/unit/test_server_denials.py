@@ -65,6 +65,7 @@ READ: dict[str, Rule] = {
     "GET /flow-runs/{id}/counts": Rule("read"),
     "GET /flow-runs/{id}/timeline": Rule("read"),
     "GET /flow-runs/{id}/graph": Rule("read"),
+    "GET /flow-runs/{id}/usage": Rule("read"),
     "GET /flow-runs/{id}/export": Rule("read"),
     "GET /commands/{id}": Rule("read"),
     "GET /task-runs": Rule("read", "own"),
