@@ -80,7 +80,7 @@ function Line({ job, isOpen }: { job: Job; isOpen: boolean }) {
           {waits && <span class="faint">{waits}</span>}
         </span>
         <span role="cell" class="end num">{count(job.members)}</span>
-        <span role="cell" class="spare">{askedWords(job.resources)}</span>
+        <span role="cell" class="spare" title={askedWords(job.resources)}>{askedWords(job.resources)}</span>
         <span role="cell" class="rare"><Name>{job.cluster}</Name></span>
         <span role="cell" class="end rare"><Time at={job.submitted ?? job.intended} /></span>
       </div>
