@@ -100,9 +100,8 @@ def export_html(connection: Connection, sight: Sight, id_: str) -> str | None:
     Raises:
         PageNotBuilt: the script and the style that it takes from the page were not built.
     """
-    script, style = _built("export.js"), _built("export.css")
     found = _find(connection, sight, id_)
-    return None if found is None else _document(found, script, style)
+    return None if found is None else _document(found, _built("export.js"), _built("export.css"))
 
 
 def _built(name: str) -> str:

@@ -13,6 +13,7 @@ from server_site import API, RUN, TASK_RUN, TOKEN, ServerSite, make_site
 from sqlalchemy import MetaData, select
 from test_server_denials import PUBLIC, READ, TABLE, body_of
 
+from hpc_flows.server import exporting
 from hpc_flows.server.access import people
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ MARK = "canary"
 ARTIFACT = f"artifact-{MARK}"
 #: The one route whose answer has no end: tests/unit/test_server_stream.py asks it, as a stranger.
 ENDLESS = "/stream"
-#: What tells nothing of what people have: who asks, and the API itself.
-OF_NOBODY = {"/me", "/openapi.json", "/users"}
+#: What has no text of anybody's in it: who asks, the API itself, and numbers, which a stranger is
+#: refused as all that is below a run.
+OF_NOBODY = {"/me", "/openapi.json", "/users", "/flow-runs/{id}/usage"}
 
 #: For each word that chooses rows: values by which Ann would find hers.
 CHOOSING: dict[str, tuple[Any, ...]] = {
@@ -120,6 +122,18 @@ def _report(site: ServerSite, folder: Path) -> None:
 def _done(answer: httpx.Response) -> httpx.Response:
     assert answer.status_code < 300, answer.text
     return answer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let runs be exported where the page was not built: what is asked about is what is in them."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "export").mkdir()
+    for name in ("export.js", "export.css"):
+        (folder / "export" / name).write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "page_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="module")
