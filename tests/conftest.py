@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 #: The real Slurm of `make test` (the fixture `slurm_site`) and the real services (such as
 #: `postgresql_url`), and what becomes of tests where these are missing.
 pytest_plugins = ["slurm_site.fixtures", "services.fixtures"]
+
+
+# A shell that starts the tests with `&` has them ignore Ctrl-C, and the programs that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
