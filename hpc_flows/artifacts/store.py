@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from hpc_flows.context import current
 from hpc_flows.events import OUTSIDE, record
 from hpc_flows.exceptions import ArtifactError, JournalError
+from hpc_flows.journal.event import masked
 from hpc_flows.journal.reader import iter_run
 from hpc_flows.serializers.base import write_file
 from hpc_flows.settings import get_settings
@@ -158,7 +159,7 @@ def _record(id_: str, facts: dict[str, Any], data: Any, old: dict[str, Any]) -> 
 
 def _body(home: str, folder: str, id_: str, data: Any) -> dict[str, Any]:
     """Return the data for an event; large ones are written to a file that it names."""
-    content = json.dumps(data).encode()
+    content = masked(json.dumps(data)).encode()
     if len(content) <= INLINE:
         return {"data": data}
     name = os.path.join(folder, "artifacts", id_ + _SUFFIX)
@@ -273,7 +274,8 @@ def _point_to(home: str, artifact: StoredArtifact) -> None:
     before = _read(home, artifact.key)
     if before is not None and before.updated > artifact.updated:
         return
-    content = json.dumps({"v": 1, **artifact._facts}).encode()  # noqa: SLF001 - same module
+    facts = {"v": 1, **artifact._facts}  # noqa: SLF001 - same module
+    content = masked(json.dumps(facts)).encode()
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         write_file(path, [content], fsync=False)  # the journal has it

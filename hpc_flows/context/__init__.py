@@ -365,11 +365,12 @@ def open_root(run_id: str, meta: dict[str, Any], settings: Settings) -> RootRun:
         JournalError: the directory cannot be made.
     """
     # Not at the top: importing tasks, as every job does, needs no driver's journal.
-    from hpc_flows.journal.event import DRIVER  # noqa: PLC0415
+    from hpc_flows.journal.event import DRIVER, hide  # noqa: PLC0415
     from hpc_flows.journal.folder import create_run, read_key  # noqa: PLC0415
     from hpc_flows.journal.writer import JournalWriter  # noqa: PLC0415
     from hpc_flows.results.kept import RunResults  # noqa: PLC0415
 
+    hide(settings.secrets())
     run_dir = create_run(settings.home, run_id, meta)
     journal = JournalWriter(run_dir, run_id, DRIVER, fsync=settings.journal_fsync)
     key = read_key(run_dir)

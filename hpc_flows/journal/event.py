@@ -48,6 +48,12 @@ LONGEST_MESSAGE = 65536
 #: Stands for what is not told, as in the settings.
 _HIDDEN = "********"
 
+#: What is shorter is masked nowhere: it is no key, and may be a word of the events themselves.
+_SHORTEST_SECRET = 12
+
+#: Texts that no event of this process shows, as they are and as they stand in JSON: see `hide`.
+_secrets: tuple[str, ...] = ()
+
 #: Tasks of which it is remembered what their runs have in common.
 _MOST_ALIKE = 1000
 
@@ -128,6 +134,21 @@ def seal(body: bytes) -> bytes:
     return b"%b\t%08x\n" % (body, crc32(body))
 
 
+def hide(secrets: Iterable[str]) -> None:
+    """Let no event, and no log record on the console, of this process show these texts."""
+    global _secrets  # noqa: PLW0603 - what a process was given, all that it writes may repeat
+    kept = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+    _secrets = tuple({*_secrets, *kept, *(quote(secret)[1:-1] for secret in kept)})
+
+
+def masked(text: str) -> str:
+    """Return a text, JSON or not, without what is to be hidden."""
+    for secret in _secrets:
+        if secret in text:
+            text = text.replace(secret, _HIDDEN)
+    return text
+
+
 def header(run: str, writer: str) -> str:
     """Return how every line of a writer begins, up to the number of the event."""
     return f'{{"v":{VERSION},"run":{quote(run)},"writer":{quote(writer)},"seq":'
@@ -166,6 +187,8 @@ class Lines:
 
     def _line(self, seq: int, now: str, kind: str, text: str) -> bytes:
         start = self._kinds.get(kind) or self._quoted(kind)
+        if _secrets:
+            text = masked(text)
         body = f"{self._head}{seq}{now}{start}{text}}}".encode("ascii")
         return b"%b\t%08x\n" % (body, crc32(body))  # as `seal` does
 

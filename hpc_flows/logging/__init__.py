@@ -11,7 +11,7 @@ import sys
 import time
 
 from hpc_flows.context import current
-from hpc_flows.journal.event import quote, shortened
+from hpc_flows.journal.event import masked, quote, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def print_line(colour: str, level: str, message: str, when: float) -> None:
         when: seconds since 1970.
     """
     stream = sys.stderr
-    line = f"{_time_of_day(when)} | {level:<7} | {message}\n"
+    line = f"{_time_of_day(when)} | {level:<7} | {masked(message)}\n"
     try:
         if level != "INFO" and _is_coloured(colour, stream):
             line = f"{_COLOURS[level]}{line[:-1]}\x1b[0m\n" if level in _COLOURS else line

@@ -96,6 +96,10 @@ class Settings:
             name: getattr(self, name) if secrets or name not in SECRET else None for name in _NAMES
         }
 
+    def secrets(self) -> list[str]:
+        """Return the secrets that are set: texts that are to be seen nowhere."""
+        return [value for name in sorted(SECRET) if (value := getattr(self, name))]
+
     def replaced(self, **changes: Any) -> Settings:
         """Return settings with some values changed, for one run.
 

@@ -15,6 +15,7 @@ from hpc_flows.context import RootRun, RunContext, entered
 from hpc_flows.engine.drive import Call, drive
 from hpc_flows.engine.task_engine import settled
 from hpc_flows.exceptions import ResultError
+from hpc_flows.journal.event import hide
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.logging import attach_loggers, catch_prints, without_our_frames
 from hpc_flows.results.kept import RunResults
@@ -46,6 +47,7 @@ class Worker:
         self._orphanhood = Orphanhood(channel)
         start = loads(self._receiver.receive()[0])
         settings = Settings(*start["settings"])
+        hide(settings.secrets())  # its environment has them, and so may what it prints
         run_dir, run_id, key = start["run_dir"], start["run_id"], start["key"]
         journal = JournalWriter(run_dir, run_id, start["writer"], fsync=settings.journal_fsync)
         results = RunResults(run_dir, key, settings.results_inline_limit)

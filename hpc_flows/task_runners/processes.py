@@ -174,7 +174,7 @@ class ProcessPoolTaskRunner(TaskRunner):
             "run_dir": root.run_dir,
             "run_id": root.run_id,
             "key": root.key,
-            "settings": (settings.to_dict(), settings.sources, settings.profile),
+            "settings": (settings.to_dict(secrets=True), settings.sources, settings.profile),
             "writer": f"process-{short(new_id())}",
             "initializer": self._initializer,
             "initargs": self._initargs,

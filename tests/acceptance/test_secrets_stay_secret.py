@@ -18,6 +18,9 @@ the owner can read. Nothing that a scheduler starts may, and no command of the s
 have, accounting may store. A task's own `environment=` is for its job alone: the job has it, and
 the two files from which it gets it.
 
+What a task prints, logs or raises in the process of its flow is searched as well: it has the keys
+of the settings in its environment, and tells them by mistake.
+
 What the page shows is in tests/page/test_page_secrets.py.
 """
 
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FLOWS = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from hpc_flows import Resources, flow, get_run_logger, task
 from hpc_flows.artifacts import create_markdown_artifact
 from hpc_flows.events import emit_event
@@ -63,9 +66,11 @@ def measured(n):
 
 @task
 def noted(n):
-    create_markdown_artifact("# noted", key="note")
-    emit_event("noted", {"hpc_flows.resource.id": "n"})
-    get_run_logger().warning("noted")
+    keys = [os.environ[name] for name in ("HPC_FLOWS_API_KEY", "HPC_FLOWS_PREFECT_API_KEY")]
+    print("told by mistake:", *keys)
+    create_markdown_artifact(f"# noted with {keys}", key="note")
+    emit_event("noted", {"hpc_flows.resource.id": "n"}, payload={"keys": keys})
+    get_run_logger().warning("noted with %s", keys)
 
 @flow(log_prints=True)
 def study(key: str = "a parameter"):

@@ -17,6 +17,7 @@ from hpc_flows.journal.event import (
     Event,
     Lines,
     encode,
+    hide,
     run_text,
     seal,
     state_text,
@@ -239,3 +240,15 @@ def test_t5_a_journal_tells_the_names_of_a_tasks_variables_and_not_what_is_in_th
     assert Resources.from_dict(told).describe() == asked.describe()
     assert told_request(Resources(cpus=2)) == {"cpus": 2}
     assert "canary-91c7" in asked.environment.values()
+
+
+def test_t5_a_key_of_the_settings_is_in_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_module, "_secrets", ())
+    keys = ["pnu_0123456789abcdef", 'ada:"quoted" \u00e9 word']
+    hide([*keys, "short"])
+    facts = {"message": f"{keys} and short", "nested": [{keys[0]: keys[1]}]}
+    made = decode(Lines("r", "w").make("log", encode(facts))[1][:-1])
+    assert made is not None
+    assert made.data["nested"] == [{"********": "********"}]
+    assert made.data["message"].endswith("and short")
+    assert not any(key in made.data["message"] for key in keys)
