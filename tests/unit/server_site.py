@@ -54,6 +54,12 @@ class ServerSite:
         service: Service = self.app.state.service
         return service
 
+    def close(self) -> None:
+        """End what the server has begun, as its application does, and close the database."""
+        self.service.remover.close()
+        self.service.writers.shutdown(wait=True)
+        self.database.close()
+
     def ask(self, who: str | None, method: str, path: str, **more: Any) -> httpx.Response:
         """Ask for a path of the API as somebody."""
         return self.request(method, API + path, who, **more)

@@ -157,7 +157,7 @@ def test_a_timeline_is_asked_of_the_database_once_and_never_for_a_stranger(
     assert site.ask("ann", "GET", graph).json() == before
     assert site.ask("ben", "GET", graph).status_code == 404
     assert site.ask("ann", "GET", f"{graph}?" + "&open=x" * 30).status_code == 422
-    site.database.close()
+    site.close()
 
 
 def test_only_the_timeline_of_what_goes_on_follows_the_clock() -> None:

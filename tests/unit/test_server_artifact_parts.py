@@ -37,7 +37,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerSite]
     made = make_site(tmp_path, url)
     made.ask("ann", "PUT", f"/runs/{RUN}", json={})
     yield made
-    made.database.close()
+    made.close()
 
 
 def artifact_event(size: int) -> Event:
@@ -113,7 +113,7 @@ def test_parts_that_cannot_be_are_refused_with_the_reason(
     answer = put(site, b"x" * size, query)
     assert answer.status_code == 422, answer.text
     assert told in answer.json()["message"]
-    site.database.close()
+    site.close()
 
 
 def test_what_is_no_json_is_refused_and_forgotten(site: ServerSite) -> None:

@@ -19,7 +19,7 @@ def site(tmp_path: Path) -> Iterator[ServerSite]:
     made = make_site(tmp_path)
     made.report("ann", tmp_path / "home")
     yield made
-    made.database.close()
+    made.close()
 
 
 def beat(site: ServerSite, relay: str = "r1", **more: Any) -> list[dict[str, Any]]:

@@ -121,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerSite]:
     made = make_site(folder)
     made.report("ann", folder / "home")
     yield made
-    made.database.close()
+    made.close()
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def own_site(tmp_path: Path) -> Iterator[ServerSite]:
     made = make_site(tmp_path)
     made.report("ann", tmp_path / "home")
     yield made
-    made.database.close()
+    made.close()
 
 
 def _names(site: ServerSite, path: str) -> dict[str, str]:

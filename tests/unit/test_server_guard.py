@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerSite]:
     made = make_site(folder)
     made.report("ann", folder / "home")
     yield made
-    made.database.close()
+    made.close()
 
 
 # Threat T3: what a foreign page in the same browser can do.
@@ -223,7 +223,7 @@ def test_t14_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> Non
     assert (last.status_code, last.json()["error"]) == (429, "too-many-requests")
     assert int(last.headers["retry-after"]) >= 1
     assert site.ask("ben", "GET", "/me").status_code == 200
-    site.database.close()
+    site.close()
 
 
 def test_t14_guessing_is_slowed_and_never_locks_out_who_has_a_token(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_t14_guessing_is_slowed_and_never_locks_out_who_has_a_token(tmp_path: Pa
     assert seen == [401, 401, 401, 429, 429]
     assert site.ask(None, "POST", "/login", json={"code": "guess"}).status_code == 429
     assert site.ask("ann", "GET", "/me").status_code == 200
-    site.database.close()
+    site.close()
 
 
 def test_a_bucket_fills_again_and_forgets_the_oldest() -> None:
@@ -265,7 +265,7 @@ def test_t8_no_path_leads_out_of_the_page(
     answer = site.request("GET", path)
     assert answer.status_code in {400, 404}
     assert "root:" not in answer.text
-    site.database.close()
+    site.close()
 
 
 def test_t8_ids_are_no_paths(site: ServerSite) -> None:
@@ -287,7 +287,7 @@ def test_the_page_is_given_with_its_caches(tmp_path: Path, monkeypatch: pytest.M
     assert "immutable" in script.headers["cache-control"]
     assert script.headers["content-encoding"] == "gzip"
     assert script.headers["content-type"].startswith("text/javascript")
-    site.database.close()
+    site.close()
 
 
 def test_a_page_that_was_not_built_says_how_to_build_it(
@@ -302,7 +302,7 @@ def test_a_page_that_was_not_built_says_how_to_build_it(
     assert answer.status_code == 503
     assert "make page" in answer.text
     assert site.ask(None, "GET", "/health").status_code == 200
-    site.database.close()
+    site.close()
 
 
 def test_t9_texts_that_are_scripts_come_back_as_json_that_no_browser_takes_for_a_page(
@@ -319,7 +319,7 @@ def test_t9_texts_that_are_scripts_come_back_as_json_that_no_browser_takes_for_a
     refused = site.ask("ann", "GET", "/flow-runs", params={"sort": nasty})
     assert refused.status_code == 422
     assert refused.headers["content-type"] == "application/json"
-    site.database.close()
+    site.close()
 
 
 def test_an_answer_is_json_whatever_a_journal_had_in_it() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def site(tmp_path: Path) -> Iterator[ServerSite]:
     made = make_site(tmp_path)
     yield made
-    made.database.close()
+    made.close()
 
 
 def _code(site: ServerSite, who: str = "ann", **wanted: object) -> str:
@@ -90,7 +90,7 @@ def test_under_tls_and_behind_a_prefix_the_cookie_says_so(tmp_path: Path) -> Non
     through = site.request("GET", "/node/c1/4200/api/v1/health")
     assert through.status_code == site.request("GET", "/api/v1/health").status_code == 200
     assert site.request("GET", "/node/c1/4200").headers["location"] == "/node/c1/4200/"
-    site.database.close()
+    site.close()
 
 
 def test_a_session_does_what_its_owner_may_and_reports_nothing(
@@ -179,7 +179,7 @@ def test_t11_a_nonce_must_be_one(site: ServerSite) -> None:
 def test_t5_the_database_keeps_hashes_only(site: ServerSite) -> None:
     code, unused = _code(site), _code(site)
     cookie = _session(_login(site, code))["cookie"].partition("=")[2]
-    site.database.close()
+    site.close()
     kept = b"".join(path.read_bytes() for path in site.home.iterdir() if "server.db" in path.name)
     for secret in (*site.tokens.values(), code, unused, cookie):
         assert secret.encode() not in kept

@@ -86,5 +86,5 @@ def test_relays_are_asked_to_wait_while_postgresql_is_away_and_go_on_when_it_is_
     finally:
         postgresql.start()
     assert site.ask("ann", "POST", "/relays/r1/heartbeat", json=beat).status_code == 200
-    site.database.close()
+    site.close()
     postgresql.drop(url)

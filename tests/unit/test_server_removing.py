@@ -211,4 +211,4 @@ def test_who_deletes_a_run_need_not_wait_for_its_rows(tmp_path: Path) -> None:
     while rows(site.database)["runs"]:
         time.sleep(0.02)
     site.service.remover.close()
-    site.database.close()
+    site.close()

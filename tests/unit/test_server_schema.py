@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerSite]:
     # A stream ends at once, so that its answer can be looked at.
     made.service.hub.close()
     yield made
-    made.database.close()
+    made.close()
 
 
 @schemathesis.serializer(JOURNAL)
@@ -134,4 +134,4 @@ def test_t14_nor_over_postgresql_which_takes_less(postgresql_url: str, tmp_path:
         for route in OPERATIONS:
             _try(site, route, EXAMPLES // 2)
     finally:
-        site.database.close()
+        site.close()

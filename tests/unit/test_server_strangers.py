@@ -140,7 +140,7 @@ def built_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marked]:
     made = _marked(tmp_path_factory.mktemp("server"))
     yield made
-    made.site.database.close()
+    made.site.close()
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def own_marked(tmp_path: Path) -> Iterator[Marked]:
     """Give such a server that the test may change."""
     made = _marked(tmp_path)
     yield made
-    made.site.database.close()
+    made.site.close()
 
 
 def _path(route: str, ids: Ids) -> str:
