@@ -66,10 +66,10 @@ def queue_line(**changes: str) -> str:
     return line(*({**usual, **changes}[field] for field in QUEUE_FIELDS))
 
 
-def history_line(
-    job: str, state: str, code: str = "0:0", submit: str = "100", name: str = "token"
-) -> str:
-    values = {"JobID": job, "State": state, "ExitCode": code, "Submit": submit, "JobName": name}
+def history_line(job: str, state: str, code: str = "0:0", **more: str) -> str:
+    """Return a line of sacct; `more` are its submit time, name and rss, unless the usual ones."""
+    values = {"JobID": job, "State": state, "ExitCode": code, "MaxRSS": more.get("rss", "")}
+    values |= {"Submit": more.get("submit", "100"), "JobName": more.get("name", "token")}
     return SEPARATOR.join(values.get(field, "") for field in HISTORY_FIELDS) + "\n"
 
 

@@ -34,8 +34,8 @@ class Asks(Protocol):
     def queue_questions(self, cluster: str) -> Sequence[str]:
         """Return the ids to ask the queue about."""
 
-    def history_questions(self, cluster: str) -> Sequence[str]:
-        """Return the ids to ask accounting about."""
+    def history_questions(self, cluster: str) -> Mapping[str, str]:
+        """Return the ids to ask accounting about, each with the name of its job."""
 
     def queue_answered(
         self, cluster: str, asked: Sequence[str], found: Mapping[str, JobStatus]
@@ -207,14 +207,14 @@ class Asker:
     def _ask_history(self) -> None:
         with self._wake:
             self._history_wanted = False
-        ids = self._asks.history_questions(self.cluster.name)
-        if not ids or not self.accounting:
+        names = self._asks.history_questions(self.cluster.name)
+        if not names or not self.accounting:
             return
         self._history_due = time.monotonic() + self.cluster.poll.history
         try:
-            found = self.scheduler.history(ids)
+            found = self.scheduler.history(list(names), frozenset(names.values()))
         except Exception as error:  # noqa: BLE001 - as above; mostly AccountingUnavailable
             self._accounting_failed = time.monotonic()
             self._warn(f"{error} Causes of crashes may be less exact.")
             return
-        self._asks.history_answered(self.cluster.name, ids, found)
+        self._asks.history_answered(self.cluster.name, list(names), found)

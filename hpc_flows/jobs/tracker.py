@@ -276,14 +276,14 @@ class Tracker:
                 ids.extend(element.job for element in alive)
             return list(dict.fromkeys(ids))
 
-    def history_questions(self, cluster: str) -> list[str]:
-        """Return the ids to ask a cluster's accounting about."""
+    def history_questions(self, cluster: str) -> dict[str, str]:
+        """Return the ids to ask a cluster's accounting about, each with the name of its job."""
         with self._lock:
-            return [
-                element.job
+            return {
+                element.job: element.submission.token
                 for element in self._suspects
                 if element.wants_history and element.submission.cluster.name == cluster
-            ]
+            }
 
     def queue_answered(
         self, cluster: str, asked: Sequence[str], found: Mapping[str, JobStatus]

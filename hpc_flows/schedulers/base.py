@@ -23,7 +23,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hpc_flows.resources import Resources
 
@@ -222,8 +222,13 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def history(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+    def history(self, ids: Sequence[str], names: Collection[str] = ()) -> dict[str, JobStatus]:
         """Return what accounting knows, the last record of each element; keys as in `poll`.
+
+        Args:
+            ids: jobs, arrays and elements.
+            names: names of the jobs that are meant. Ids are used again: of the records of one,
+                the last of these names counts before any other.
 
         Raises:
             AccountingUnavailable: the site has no accounting, or it is down.

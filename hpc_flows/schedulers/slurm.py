@@ -28,7 +28,7 @@ from hpc_flows.schedulers.base import JobSpec, JobStatus, Phase, Scheduler, Sche
 from hpc_flows.transports.base import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hpc_flows.transports.base import Completed, Transport
 
@@ -126,7 +126,7 @@ class Slurm(Scheduler):
             return {}
         raise errors.unavailable(done)
 
-    def history(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+    def history(self, ids: Sequence[str], names: Collection[str] = ()) -> dict[str, JobStatus]:
         """Ask sacct; see `Scheduler.history`.
 
         Nothing is said of jobs that are held or wait for another job, nor of a job's first
@@ -134,7 +134,7 @@ class Slurm(Scheduler):
         """
         found: dict[str, JobStatus] = {}
         for batch in say.batches(ids, BATCH):
-            found.update(read.history(self._accounts(say.history_argv(batch))))
+            found.update(read.history(self._accounts(say.history_argv(batch)), names))
         return read.asked(ids, found)
 
     def _accounts(self, argv: list[str]) -> str:

@@ -271,8 +271,11 @@ def _squeue() -> list[str]:
 
 
 def history_argv(arrays: Iterable[str]) -> list[str]:
-    """Return the command that asks accounting about jobs, with their steps, which hold MaxRSS."""
-    return [*_sacct(), "-j", ",".join(arrays)]
+    """Return the command that asks accounting about jobs, with their steps, which hold MaxRSS.
+
+    All records of an id are asked for: the newest may be about a stranger's job, who got it next.
+    """
+    return [*_sacct(), "--duplicates", "-j", ",".join(arrays)]
 
 
 def history_find_argv(tokens: Iterable[str], seconds_ago: float | None) -> list[str]:

@@ -17,7 +17,7 @@ from hpc_flows.schedulers.slurm_commands import (
 from hpc_flows.schedulers.slurm_states import long_name, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _PARSABLE = re.compile(r"^(\d+)(?:;[\w.-]+)?$", re.MULTILINE)
 _SUBMITTED = re.compile(r"Submitted batch job (\d+)")
@@ -86,25 +86,35 @@ def _queued(record: dict[str, str]) -> JobStatus:
     )
 
 
-def history(output: str) -> dict[str, JobStatus]:
+def history(output: str, names: Collection[str] = ()) -> dict[str, JobStatus]:
     """Read an answer to `history_argv`: jobs, with the memory of their steps folded in.
 
-    Where a job has several records (a requeue, or an id that is used again) the last one counts.
+    Where a job has several records (a requeue, or an id that is used again) the one that was
+    submitted last counts, and before others one whose name is among `names`.
     """
-    jobs: dict[str, JobStatus] = {}
-    memory: dict[str, int] = {}
+    records: dict[str, list[JobStatus]] = {}
     for record in _records(output, HISTORY_FIELDS):
         job, _, step = record["JobID"].partition(".")
         used = size(record["MaxRSS"])
-        if used is not None:
-            memory[job] = max(used, memory.get(job, 0))
+        of_job = records.setdefault(job, [])
         if not step:
-            jobs[job] = _recorded(record)
+            of_job.append(_recorded(record))
+        if used is not None and of_job:  # the steps of a record follow it
+            of_job[-1] = replace(of_job[-1], max_rss=max(used, of_job[-1].max_rss or 0))
     return {
-        name: _renamed(status, name, memory.get(job))
-        for job, status in jobs.items()
+        name: _renamed(_that_counts(of_job, names), name)
+        for job, of_job in records.items()
+        if of_job
         for name in elements(job)
     }
+
+
+def _that_counts(records: list[JobStatus], names: Collection[str]) -> JobStatus:
+    """Return the last of a job's records, which Slurm prints in the order of their submission."""
+    # The later one where two were submitted in the same second.
+    return max(
+        reversed(records), key=lambda record: (record.name in names, record.submitted or 0.0)
+    )
 
 
 def _recorded(record: dict[str, str]) -> JobStatus:
@@ -256,7 +266,5 @@ def _word(text: str) -> str:
     return "" if text in ("None", "(null)", "None assigned", "N/A", "n/a", "Unknown") else text
 
 
-def _renamed(status: JobStatus, job: str, max_rss: int | None = None) -> JobStatus:
-    if status.job == job and max_rss is None:
-        return status
-    return replace(status, job=job, max_rss=status.max_rss if max_rss is None else max_rss)
+def _renamed(status: JobStatus, job: str) -> JobStatus:
+    return status if status.job == job else replace(status, job=job)

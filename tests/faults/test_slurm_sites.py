@@ -58,7 +58,7 @@ def few_ids(
     """Make a site active whose ids go from 11 to 24 and begin again."""
     with slurm_site.beside("few-ids") as conf:
         monkeypatch.setenv("SLURM_CONF", str(conf))
-        quick_slurm()
+        quick_slurm(accounting=90.0)  # a new controller's first words may take long to arrive
         yield
 
 

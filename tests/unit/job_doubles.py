@@ -27,7 +27,7 @@ from hpc_flows.settings import get_settings
 from hpc_flows.task_runners.base import TaskCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from hpc_flows.jobs.tracker import Tracker
 
@@ -108,7 +108,7 @@ class DoubleScheduler(Scheduler):
             raise SchedulerUnavailable("the double cannot be asked")
         return _asked(self.queue, ids)
 
-    def history(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+    def history(self, ids: Sequence[str], names: Collection[str] = ()) -> dict[str, JobStatus]:
         self.commands.append("history")
         if self.accounts is None:
             raise AccountingUnavailable("the double keeps no accounts")

@@ -228,6 +228,16 @@ def test_a_name_that_accounting_has_not_heard_yet_is_no_name() -> None:
     assert read.history(history_line("9", "FAILED", name="allocation"))["9"].name == ""
 
 
+def test_a_stranger_who_got_an_id_next_does_not_hide_the_record_of_our_job() -> None:
+    ours = history_line("9", "FAILED", code="0:9", name="hf-1", submit="100")
+    step = history_line("9.batch", "FAILED", name="batch", rss="100K")
+    other = history_line("9", "RUNNING", name="stranger", submit="200")
+    output = "".join((ours, step, other, history_line("9.batch", "RUNNING", rss="900K")))
+    status = read.history(output, {"hf-1"})["9"]
+    assert (status.name, status.signal, status.max_rss) == ("hf-1", 9, 100 * 1024)
+    assert read.history(output)["9"].name == "stranger"
+
+
 @pytest.mark.parametrize(
     ("state", "code", "ending", "exit_code", "signal"),
     [
