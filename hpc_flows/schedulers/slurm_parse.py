@@ -32,6 +32,9 @@ _UNITS = {unit: 1024**power for power, unit in enumerate(["", "K", "M", "G", "T"
 #: memory". (53, "could not open the output file or enter the folder", is passed on.)
 _LAST_SIGNAL = 64
 
+#: What a shell says of a command that SIGTERM ended.
+_TOLD_TO_END = 128 + 15
+
 #: A wait status holds the exit status in its second byte.
 _BYTE = 256
 _SIGNAL_BITS = 127
@@ -150,13 +153,14 @@ def _script_end(
 ) -> tuple[int | None, int | None]:
     """Return what is known of the script's own end.
 
-    Slurm prints 0 as the exit status of a job that it cancelled, cut at its walltime or lost.
+    Slurm prints 0 as the exit status of a job that it cancelled, cut at its walltime or lost; or
+    143, where the script's shell hears that its command was told to end before it is told itself.
     """
     code, signal = said
     if ending is None or ending is Ending.REQUEUED:
         return None, None
     own = ending in (Ending.COMPLETED, Ending.FAILED) and signal is None
-    return (code if own or code else None), signal
+    return (code if own or code not in (0, _TOLD_TO_END) else None), signal
 
 
 def _records(output: str, fields: Sequence[str]) -> Iterator[dict[str, str]]:
