@@ -72,7 +72,11 @@ class Family:
             time.sleep(_LOOK)
 
     def _send(self, *numbers: int) -> bool:
-        """Send signals to all members; tell whether there are any."""
+        """Send signals to all members, parents first; tell whether there are any.
+
+        A shell that waits for a child which is ended before itself would take that for its own good
+        end, and not do what it does when it is asked to end.
+        """
         members = self._members()
         for number in numbers:
             if not members and not self._spares_leader:
@@ -100,7 +104,7 @@ class Family:
         self._known.update({pid: table[pid].born for pid in found})
         if self._spares_leader:
             found.discard(self.leader)
-        return {pid: table[pid] for pid in found}
+        return {pid: table[pid] for pid in sorted(found, key=lambda pid: _depth(pid, table))}
 
 
 def _table() -> Iterable[tuple[int, _Process]]:
@@ -112,6 +116,14 @@ def _table() -> Iterable[tuple[int, _Process]]:
     for name in names:
         if name.isdecimal() and (process := _read(name)) is not None:
             yield int(name), process
+
+
+def _depth(pid: int, table: dict[int, _Process]) -> int:
+    """Return how many ancestors of a process stand in the table."""
+    depth = 0
+    while (pid := table[pid].parent) in table and depth < len(table):  # it was not read at once
+        depth += 1
+    return depth
 
 
 def _read(pid: str) -> _Process | None:

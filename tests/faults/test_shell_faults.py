@@ -220,15 +220,13 @@ study()
 """
 
 
-@pytest.mark.parametrize("call", ["solve()", "solve.submit().result()"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_commands_end_with_a_driver_that_is_interrupted_or_ended(
-    pids: Path, tmp_path: Path, call: str, number: int
-) -> None:
-    program = tmp_path / "driver.py"
-    program.write_text(DRIVER.format(commands=HIDING, pids=str(pids), call=call))
+def assert_ends_with_its_commands(program: Path, number: int, pids: Path, **env: str) -> None:
+    """Send `number` to a driver once its commands run: it fails, and none of them is left."""
     with subprocess.Popen(
-        [sys.executable, str(program)], stderr=subprocess.PIPE, text=True
+        [sys.executable, str(program)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env},
     ) as driver:
         try:
             until(lambda: all_started(pids))
@@ -238,6 +236,16 @@ def test_commands_end_with_a_driver_that_is_interrupted_or_ended(
             driver.kill()
     assert driver.returncode != 0
     assert_all_ended(pids)
+
+
+@pytest.mark.parametrize("call", ["solve()", "solve.submit().result()"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_commands_end_with_a_driver_that_is_interrupted_or_ended(
+    pids: Path, tmp_path: Path, call: str, number: int
+) -> None:
+    program = tmp_path / "driver.py"
+    program.write_text(DRIVER.format(commands=HIDING, pids=str(pids), call=call))
+    assert_ends_with_its_commands(program, number, pids)
 
 
 SLOW_BIRTH = """
@@ -262,20 +270,7 @@ def test_commands_end_with_a_driver_that_did_not_know_yet_that_they_have_begun(
     program.write_text(SLOW_BIRTH + code)
     scripts = tmp_path / "scripts"
     scripts.mkdir()
-    with subprocess.Popen(
-        [sys.executable, str(program)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(scripts)},
-    ) as driver:
-        try:
-            until(lambda: all_started(pids))
-            driver.send_signal(number)
-            driver.communicate(timeout=PATIENCE)
-        finally:
-            driver.kill()
-    assert driver.returncode != 0
-    assert_all_ended(pids)
+    assert_ends_with_its_commands(program, number, pids, TMPDIR=str(scripts))
     assert list(scripts.iterdir()) == []
 
 
@@ -345,6 +340,28 @@ def test_programs_that_put_their_affairs_in_order_have_time_for_it(
             ShellOperation(commands, timeout_seconds=seconds, stream_output=False).run()
         seconds *= 3
     assert saved.read_text() == "saved\n"
+
+
+def test_parents_are_asked_to_end_before_their_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell whose child ended first would go on behind its `wait`, as if all were well."""
+    line = [9, 8, 16, 1, 24]  # each the parent of the next; 8 has come out of its session
+    parents = dict(zip(line, [2, *line], strict=False))
+    table = {
+        pid: family._Process(parent, 8 if pid == 8 else 9, 1, "sh")
+        for pid, parent in parents.items()
+    }
+    monkeypatch.setattr(family, "_table", table.items)
+    sent: list[tuple[int, int]] = []
+
+    def note(pid: int, number: int) -> None:
+        sent.append((number, pid))
+        if number == signal.SIGKILL:
+            del table[pid]
+
+    monkeypatch.setattr(family, "_signal", note)
+    family.Family(9).end(0.0)
+    numbers = (signal.SIGTERM, signal.SIGCONT, signal.SIGKILL)
+    assert sent == [(number, pid) for number in numbers for pid in line]
 
 
 def test_a_full_disk_says_where_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
