@@ -85,10 +85,7 @@ def run_task(
             was recorded as Cancelled or Crashed.
     """
     root = context.root
-    if is_new and root.pauses:
-        root.record_task(run)
-        is_new = False
-    if root.pauses and (held := _held(task, run, args, kwargs, context, elsewhere)):
+    if root.pauses and (held := _held(task, run, args, kwargs, context, elsewhere, is_new)):
         return held
     inner = context.for_task(task, run, (args, kwargs))
     if inner.log_prints:
@@ -103,9 +100,9 @@ def run_task(
     if looks and not getattr(elsewhere, "is_lazy", False):
         from hpc_flows.engine.recall import recalled  # noqa: PLC0415 - few tasks need it
 
-        attempts = lambda: _in_turn(task, run, inner, elsewhere, is_job=is_job)  # noqa: E731
-        kept: Steps = recalled(task, run, inner, attempts)
-        return kept
+        return recalled(
+            task, run, inner, lambda: _in_turn(task, run, inner, elsewhere, is_job=is_job)
+        )
     if run.tags:
         return _in_turn(task, run, inner, elsewhere, is_job=is_job)
     return _attempts(task, run, inner, elsewhere, is_job=is_job, is_new=is_new)
@@ -118,12 +115,15 @@ def _held(
     kwargs: dict[str, Any],
     context: RunContext,
     elsewhere: Callable[[RunContext], Op | Steps] | None,
+    is_new: bool,  # noqa: FBT001 - as run_task's
 ) -> Steps | None:
     """Return the steps that run a task once its flow run goes on; None when it is not paused."""
     from hpc_flows.engine.pausing import after_pause, is_held  # noqa: PLC0415 - few are paused
 
     if not is_held(context.root, context.flow_run):
         return None
+    if is_new:
+        context.root.record_task(run)
     return after_pause(context, run, lambda: run_task(task, run, args, kwargs, context, elsewhere))
 
 
