@@ -242,9 +242,9 @@ class Resources:
         return Resources.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        shown = {"memory": format_memory, "walltime": format_walltime}
-        fields = self._set_fields()
-        parts = [f"{k}={shown[k](v) if k in shown else v!r}" for k, v in fields.items()]
+        shown: dict[str, Any] = {"memory": format_memory, "walltime": format_walltime}
+        shown["environment"] = lambda them: dict.fromkeys(them, "********")  # may be secrets
+        parts = [f"{k}={shown[k](v) if k in shown else v!r}" for k, v in self._set_fields().items()]
         return f"Resources({', '.join(parts)})"
 
 

@@ -218,6 +218,12 @@ def test_a_request_is_described_in_one_line() -> None:
     )
 
 
+def test_a_request_that_is_printed_tells_no_value_of_a_variable() -> None:
+    asked = Resources(cpus=1, environment={"API_TOKEN": "canary-41d0", "N": 4})
+    hidden = {"API_TOKEN": "********", "N": "********"}
+    assert repr(asked) == f"Resources(cpus=1, environment={hidden})"
+
+
 def test_what_a_user_gives_as_resources_may_be_a_request_a_mapping_or_nothing() -> None:
     asked = Resources(cpus=2)
     assert Resources.of(asked) is asked
