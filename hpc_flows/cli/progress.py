@@ -79,6 +79,11 @@ class Follower:
             self.view.apply(event)
         return bool(events)
 
+    def read_all(self) -> None:
+        """Read all that was written, however long the journal is."""
+        while self.catch_up():
+            pass
+
     def share_read(self) -> float:
         """Return which share of the bytes of the journal was read, from 0 to 1."""
         left = sum(self._reader.unread().values())
@@ -168,8 +173,11 @@ class Progress:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._look()
-        self._display.close()
+        try:
+            while self._look():  # of a long run more than one look is left
+                pass
+        finally:
+            self._display.close()
 
     def _watch(self) -> None:
         rest = 0.05

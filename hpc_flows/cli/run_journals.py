@@ -115,8 +115,7 @@ class Journals:
     def _read(self, folder: str) -> RunView:
         if folder not in self._views:
             follower = Follower(folder)
-            while follower.catch_up():
-                pass
+            follower.read_all()
             self._views[folder] = follower.view
         return self._views[folder]
 

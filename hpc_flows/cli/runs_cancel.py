@@ -108,8 +108,7 @@ def _await_end(folder: str, about: RunSummary, timeout: float) -> int:
 
 def _read(folder: str) -> RunView:
     follower = Follower(folder)
-    while follower.catch_up():
-        pass
+    follower.read_all()
     return follower.view
 
 

@@ -64,7 +64,7 @@ def show(run: str, follow: bool, as_json: bool) -> None:  # noqa: FBT001 - click
     if follow:
         watch(folder)
     follower = Follower(folder)
-    follower.catch_up()
+    follower.read_all()
     if as_json:
         artifacts = [
             each.to_dict() for each in collect(get_settings().home, follower.view.artifacts)

@@ -13,11 +13,20 @@ from cli_runs import census_run
 from rich.console import Console
 
 from hpc_flows.cli import progress as progress_module
-from hpc_flows.cli.progress import Progress, bar, header, plain_words, summary, table_lines
+from hpc_flows.cli.progress import (
+    Follower,
+    Progress,
+    bar,
+    header,
+    plain_words,
+    summary,
+    table_lines,
+)
 from hpc_flows.cli.tally import Tally, by_task
 from hpc_flows.flows import flow
 from hpc_flows.journal.reader import read_run
 from hpc_flows.journal.replay import replay
+from hpc_flows.tasks import task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +96,25 @@ def test_the_run_that_begins_in_the_block_is_found_and_no_other(home: Path) -> N
     assert progress.view is not None
     assert progress.view.root is not None
     assert progress.view.root.flow == "sums"
+
+
+def test_the_end_is_told_of_all_of_a_run_that_was_quicker_than_its_display(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Follower.catch_up, "__defaults__", (1,))  # events for each look
+
+    @task
+    def add(number: int) -> int:
+        return number + 1
+
+    @flow
+    def sums() -> int:
+        return sum(future.result() for future in add.map(range(30)))
+
+    with Progress("sums", live=False) as progress:
+        sums()
+    assert progress.view is not None
+    assert summary(progress.view) == "30 task runs: 30 done"
 
 
 def test_a_terminal_is_drawn_on_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cli_runs import WrittenRun, census_run
 
 from hpc_flows.cli.main import invoke
+from hpc_flows.cli.progress import Follower
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +103,17 @@ def test_show_sets_what_was_used_against_what_was_asked_for(home: Path, capsys: 
     assert "4.0 s of 10 m 00 s" in job
     assert "75% of 1" in job
     assert "standard" in job
+
+
+def test_show_reads_the_whole_of_a_journal_that_takes_several_looks(
+    home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Follower.catch_up, "__defaults__", (2,))  # events for each look
+    census_run(home).end(9, "FAILED", "Failed", message="1 of 2 failed")
+    shown = printed(capsys, "runs", "show", "merry-fox")
+    assert "It used too much." in shown
+    assert "1 of 2 failed" in shown
+    assert len(printed_json(capsys, "runs", "show", "merry-fox")["task_runs"]) == 3
 
 
 def test_show_tells_why_task_runs_failed(home: Path, capsys: Capture) -> None:
