@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 from contextlib import closing
 
+from sqlalchemy import URL
+
 from hpc_flows.server.db import Database, DatabaseError
 
 #: Seconds that pg_dump may take.
@@ -26,15 +28,12 @@ def backup(database: Database, path: str) -> int:
     """
     path = os.path.abspath(path)
     draft = f"{path}.part"
+    _make(path)
     try:
-        # Made here, so that nobody else may read it; O_EXCL, so that two backups do not mix.
-        for name in (path, draft):
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError as error:
-        msg = f"{error.filename} is there already: name a file that is not, or remove it first."
-        raise DatabaseError(msg) from None
-    except OSError as error:
-        raise DatabaseError(f"{path} cannot be written: {error.strerror}.") from error
+        _make(draft)
+    except DatabaseError:
+        os.unlink(path)  # an empty file would pass for a copy, and be in the way of the next one
+        raise
     try:
         if database.is_sqlite:
             _copy(str(database.path), draft)
@@ -47,6 +46,17 @@ def backup(database: Database, path: str) -> int:
                 os.unlink(name)
         raise
     return os.path.getsize(path)
+
+
+def _make(path: str) -> None:
+    """Make an empty file that nobody else may read, and that two backups cannot share."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        msg = f"{path} is there already: name a file that is not, or remove it first."
+        raise DatabaseError(msg) from None
+    except OSError as error:
+        raise DatabaseError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _copy(source: str, target: str) -> None:
@@ -82,11 +92,10 @@ def _dump(database: Database, target: str) -> None:
             f"PostgreSQL's client programs, or call pg_dump where they are."
         )
         raise DatabaseError(msg)
-    url = database.url.set(drivername="postgresql", password=None)
+    address, password = _address(database.url)
     environment = dict(os.environ)
-    if database.url.password:  # not in the arguments, which everybody on the machine sees
-        environment["PGPASSWORD"] = str(database.url.password)
-    address = url.render_as_string(hide_password=False)
+    if password:  # not in the arguments, which everybody on the machine sees
+        environment["PGPASSWORD"] = password
     command = [program, "--format=custom", f"--file={target}", "--no-password", "--", address]
     try:
         subprocess.run(
@@ -95,3 +104,14 @@ def _dump(database: Database, target: str) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         told = str(getattr(error, "stderr", None) or error).strip()[-500:]
         raise DatabaseError(f"pg_dump cannot copy {database.url_shown}: {told}") from error
+
+
+def _address(url: URL) -> tuple[str, str]:
+    """Return the address of a PostgreSQL without its password, wherever that stands, and that."""
+    plain = URL.create(
+        "postgresql", url.username, None, url.host, url.port, url.database, url.query
+    )
+    # As libpq does: what stands in the query wins.
+    asked = url.query.get("password", url.password)
+    password = asked[-1] if isinstance(asked, tuple) else asked
+    return plain.difference_update_query(["password"]).render_as_string(), str(password or "")

@@ -14,13 +14,13 @@ from alembic.runtime.migration import MigrationContext
 from cli_runs import WrittenRun
 from server_data import ALL, add_user, derived, lines, stored
 from server_stories import long_story
-from sqlalchemy import func, select, text
+from sqlalchemy import func, make_url, select, text
 
 from hpc_flows.journal.reader import read_run
 from hpc_flows.journal.replay import replay
 from hpc_flows.server import imports
 from hpc_flows.server.backup import backup
-from hpc_flows.server.db import DatabaseError, Sight, open_database, visible
+from hpc_flows.server.db import Database, DatabaseError, Sight, open_database, visible
 from hpc_flows.server.db import models as m
 from hpc_flows.server.db.migrations import newest_version, upgrade, version_of
 from hpc_flows.server.imports import import_home
@@ -30,8 +30,6 @@ from hpc_flows.server.retention import delete_run, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from hpc_flows.server.db import Database
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
 
@@ -241,6 +239,39 @@ def test_a_postgresql_is_copied_with_its_own_program(
     assert backup(database, str(tmp_path / "dump")) > 1000
     assert (tmp_path / "dump").read_bytes().startswith(b"PGDMP")
     database.close()
+
+
+def test_an_interrupted_copy_leaves_no_empty_file_that_passes_for_one(
+    database: Database, tmp_path: Path
+) -> None:
+    left_over = tmp_path / "copy.part"
+    left_over.write_bytes(b"")
+    with pytest.raises(DatabaseError, match=r"copy\.part is there already"):
+        backup(database, str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
+    assert left_over.exists()
+
+
+@pytest.mark.parametrize(
+    "address", ["me:geheim@db/runs?sslmode=require", "me@db/runs?password=geheim"]
+)
+def test_t5_no_password_of_a_database_is_in_arguments_or_messages(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\necho "$PGPASSWORD" > {tmp_path}/password\n'
+        "exit 1\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    # Not opened: nobody answers there.
+    database = Database(make_url(f"postgresql+psycopg://{address}"))
+    with pytest.raises(DatabaseError, match="pg_dump cannot copy") as raised:
+        backup(database, str(tmp_path / "copy"))
+    assert "geheim" not in (tmp_path / "arguments").read_text() + str(raised.value)
+    assert (tmp_path / "password").read_text() == "geheim\n"
+    assert not list(tmp_path.glob("copy*"))
 
 
 def backup_program() -> str | None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import NoSuchModuleError as NoDriver
 from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.server.db.migrations import newest_version, upgrade, version_of
 from hpc_flows.server.db.people import facts
+from hpc_flows.settings.addresses import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,7 +307,8 @@ def _postgresql(url: URL) -> Any:
 
 
 def _told(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
+    # SQLAlchemy hides the password before the host, and not the one that libpq takes in the query.
+    return without_password(url.render_as_string(hide_password=True))
 
 
 def _no_url(url: str) -> str:
