@@ -7,6 +7,7 @@ its `run.json` and the end of its driver's journal.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict, dataclass
 from json import loads
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,17 @@ from hpc_flows.journal.reader import decode
 from hpc_flows.journal.views import FlowRunView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hpc_flows.journal.event import Event
 
 #: Bytes at the end of a driver's journal in which the root flow's last state is looked for first.
 _TAIL = 64 * 1024
+
+#: Seconds after which a journal that nobody writes to is read whole if no end was found in these.
+_REST = 60.0
+
+_FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 
 #: Seconds by which the clocks of a process and of its run.json may differ.
 _CLOCK_SLACK = 2.0
@@ -121,7 +127,7 @@ def summarise(run_dir: str) -> RunSummary:
         pid=facts["pid"],
         alive=_is_alive(facts["host"], facts["pid"], facts["created"] or None),
     )
-    root = _root(run_dir, summary.id)
+    root = _root(run_dir, summary.id, is_gone=summary.alive is False)
     summary.started = root.started or summary.created
     summary.ended = root.ended
     if root.is_final:  # its process may do other things, or its number be somebody else's
@@ -172,10 +178,10 @@ def _facts(run_dir: str) -> dict[str, Any]:
     }
 
 
-def _root(run_dir: str, run_id: str) -> FlowRunView:
+def _root(run_dir: str, run_id: str, *, is_gone: bool) -> FlowRunView:
     view = FlowRunView(run_id)
     for path in _drivers(run_dir):
-        for event in _ends(path, run_id):
+        for event in _ends(path, run_id, is_gone=is_gone):
             try:
                 view.change(event)
             except (KeyError, TypeError, ValueError):  # says nonsense, as replay counts it
@@ -196,23 +202,28 @@ def _drivers(run_dir: str) -> list[str]:
     ]
 
 
-def _ends(path: str, run_id: str) -> list[Event]:
+def _ends(path: str, run_id: str, *, is_gone: bool) -> list[Event]:
     """Return the first and the last states of the flow run in a driver's journal.
 
-    All of them, if it was ever paused: that, and that it went on, may stand in the middle.
+    All of them, if it was ever paused: that, and that it went on, may stand in the middle. And if
+    it is at rest without an end in sight: what hooks and threads log after a run's end may be long.
     """
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            whole = size <= 2 * _TAIL or _was_paused(path)
-            text = file.read(size if whole else _TAIL)
-            if not whole:
-                file.seek(size - _TAIL)
-                file.readline()  # the rest of a line whose beginning is not in sight
-                text += b"\n" + file.read()
+            facts = os.fstat(file.fileno())
+            if facts.st_size <= 2 * _TAIL or _was_paused(path):
+                return list(_states(file, run_id))
+            found = list(_states(file.read(_TAIL).split(b"\n"), run_id))
+            file.seek(facts.st_size - _TAIL)
+            file.readline()  # the rest of a line whose beginning is not in sight
+            found += _states(file, run_id)
+            at_rest = is_gone or time.time() - facts.st_mtime > _REST
+            if not at_rest or any(event.data.get("type") in _FINAL for event in found):
+                return found
+            file.seek(0)
+            return list(_states(file, run_id))
     except OSError:
         return []
-    return list(_states(text, run_id))
 
 
 def _was_paused(path: str) -> bool:
@@ -220,13 +231,14 @@ def _was_paused(path: str) -> bool:
     return os.path.exists(os.path.join(folder, "control", "was-paused"))
 
 
-def _states(text: bytes, run_id: str) -> Iterator[Event]:
+def _states(lines: Iterable[bytes], run_id: str) -> Iterator[Event]:
     mark = run_id.encode()
-    for line in text.split(b"\n"):
-        if mark not in line or b'"kind":"state"' not in line:
+    for line in lines:
+        # Task runs have many more states than flow runs, and `decode` takes its time.
+        if b'"subject":"flow"' not in line or mark not in line or b'"kind":"state"' not in line:
             continue
         try:
-            event = decode(line)
+            event = decode(line.removesuffix(b"\n"))
         except ValueError:
             continue
         if event.data.get("id") == run_id and event.data.get("subject") == "flow":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_runs import gone_pid
 
 from hpc_flows.exceptions import JournalError, UnknownRun
 from hpc_flows.journal.folder import create_run
@@ -57,6 +59,20 @@ def test_the_end_of_a_long_run_is_found_without_reading_all_of_it(root: str) -> 
     assert states["long"] == "FAILED"
     running = make(root, "cccc-3", "goes-on", "RUNNING", logs=2000)
     assert {run.path: run.state_type for run in list_runs(root)}[running] == "RUNNING"
+
+
+@pytest.mark.parametrize("driver", ["gone", "elsewhere and quiet"])
+def test_an_end_is_found_before_all_that_hooks_logged_after_it(root: str, driver: str) -> None:
+    path = make(root, "aaaa-1", "hooked", "RUNNING", "COMPLETED", logs=2000)
+    if driver == "gone":
+        facts = {"name": "hooked", "host": os.uname().nodename, "pid": gone_pid()}
+    else:
+        facts = {"name": "hooked", "host": "login2", "pid": 1}
+        long_ago = time.time() - 3600
+        os.utime(os.path.join(path, "journal", "driver.jsonl"), (long_ago, long_ago))
+    Path(path, "run.json").write_text(json.dumps(facts))
+    run = list_runs(root)[0]
+    assert (run.state_type, run.ended is None) == ("COMPLETED", False)
 
 
 def test_a_driver_that_died_shows(root: str) -> None:
