@@ -70,8 +70,9 @@ def stream(run: str, prefix: str) -> None:
     ended = False
     while not ended:
         ended = summarise(folder).alive is False  # asked before the last look
-        for each in _chosen(reader.poll(), prefix):
-            click.echo(json.dumps(_facts(each), ensure_ascii=False))
+        while events := reader.poll():  # of a long journal more than one look is left
+            for each in _chosen(events, prefix):
+                click.echo(json.dumps(_facts(each), ensure_ascii=False))
         if not ended:
             time.sleep(_PAUSE)
 
