@@ -12,10 +12,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.exceptions import SchedulerError
 from hpc_flows.jobs import outcome
 from hpc_flows.jobs.evidence import Decision, Verdict, judge, ours
 from hpc_flows.jobs.tail import MARK, DirectoryWatch, Entry, read_new
+from hpc_flows.jobs.withdrawals import Withdrawals
 from hpc_flows.logging import INFO, WARNING, print_line, run_log
 from hpc_flows.schedulers.base import Phase
 from hpc_flows.states import InfrastructurePending, State, StateType
@@ -60,6 +60,7 @@ class Tracker:
         self._suspects: set[Element] = set()
         self._running: dict[Element, None] = {}
         self._watch = DirectoryWatch(root.run_dir)
+        self._withdrawals = Withdrawals()
         self._endings: list[tuple[Element, State, bool]] = []
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -141,6 +142,7 @@ class Tracker:
             asker.close()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5.0)
+        self._withdrawals.wait()
 
     # The thread ----------------------------------------------------------------------------------
 
@@ -151,6 +153,8 @@ class Tracker:
                     return
                 self._round()
                 endings, self._endings = self._endings, []
+            # Before the endings: with the last of them the process may end.
+            self._withdrawals.start()
             # Not with the lock held: what is waiting for a future may submit more.
             for element, state, believed in endings:
                 outcome.resolve(element, state, believed=believed)
@@ -429,12 +433,9 @@ class Tracker:
             self._endings.append((element, decided, False))
 
     def _withdraw(self, element: Element) -> None:
-        asker = self._askers[element.submission.cluster.name]
-        job, token = element.job, element.submission.token
-        # Not here: it may take as long as the scheduler likes.
-        threading.Thread(
-            target=withdraw, args=(asker, [job], token), name="hpc-flows-withdraw", daemon=True
-        ).start()
+        submission = element.submission
+        asker = self._askers[submission.cluster.name]
+        self._withdrawals.add(asker, submission.token, element.job)
 
     def log(self, level: int, message: str, about: Element | None = None) -> None:
         """Log a message about jobs.
@@ -453,14 +454,6 @@ class Tracker:
     def tell(self, message: str, about: Element) -> None:
         """Log what was done."""
         self.log(INFO, message, about)
-
-
-def withdraw(asker: Asker, jobs: list[str], token: str) -> None:
-    """Cancel jobs that can never start; what cannot be reached now keeps waiting in the queue."""
-    try:
-        asker.scheduler.cancel(jobs, token=token)
-    except SchedulerError:
-        return
 
 
 def _word(status: JobStatus | None) -> tuple[str, str, str] | None:

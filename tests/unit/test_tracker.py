@@ -376,3 +376,36 @@ def test_an_answer_that_cannot_be_read_decides_nothing(office: Callable[..., Off
     assert not call.future.done()
     play_job(here.tracker, token, 0, call, job=job, value="fine")
     assert call.future.result(120) == "fine"
+
+
+# Withdrawing --------------------------------------------------------------------------------------
+
+
+def test_an_array_that_can_never_start_is_withdrawn_with_one_command(
+    office: Callable[..., Office],
+) -> None:
+    here = office()
+    job, _, calls = sent(here, *range(40))
+    here.scheduler.say(job, Phase.QUEUED, "PENDING", reason="PartitionTimeLimit")
+    assert all(call.future.wait(120) is None for call in calls)
+    assert {call.future.state.name for call in calls} == {"Rejected"}
+    until(lambda: len(here.scheduler.cancelled) == 40)
+    assert here.scheduler.commands.count("cancel") == 1
+
+
+def test_a_flow_that_ends_at_once_has_withdrawn_what_can_never_start(
+    office: Callable[..., Office],
+) -> None:
+    here = office()
+    job, _, (call,) = sent(here, 1)
+    cancel = here.scheduler.cancel
+
+    def slowly(*args: Any, **kwargs: Any) -> None:
+        time.sleep(0.3)
+        cancel(*args, **kwargs)
+
+    here.scheduler.cancel = slowly  # type: ignore[method-assign]
+    here.scheduler.say(job, Phase.QUEUED, "PENDING", reason="PartitionTimeLimit")
+    call.future.wait(120)
+    here.tracker.close()
+    assert here.scheduler.cancelled == [job]
