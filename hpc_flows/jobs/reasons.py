@@ -50,6 +50,11 @@ _HELD = {
         "nodes that it needs are not available, often because of a maintenance that would begin "
         "before its walltime ends. A shorter walltime may start sooner"
     ),
+    # Slurm says so of a request that was valid until a node of the partition was drained, too.
+    "PartitionNodeLimit": (
+        "the partition has too few nodes for it now, because of a limit or because nodes are down "
+        "or drained. It starts when there are enough"
+    ),
     "Reservation": "it waits for its reservation to begin",
     "BadConstraints": "no node that is up has the features that it asks for",
 }
@@ -58,7 +63,6 @@ _HELD = {
 _NEVER = {
     "DependencyNeverSatisfied": "a job that it depends on did not end well",
     "PartitionTimeLimit": "its walltime is above the partition's limit",
-    "PartitionNodeLimit": "its number of nodes is outside of the partition's limits",
     "InvalidAccount": "its account is not valid (any more)",
     "InvalidQOS": "its QOS is not valid (any more)",
     "AccountNotAllowed": "its account may not use the partition",

@@ -122,7 +122,10 @@ def test_accounting_that_says_failed_while_the_queue_says_pending_is_not_believe
     assert verdict.decision is Decision.WAIT
 
 
-@pytest.mark.parametrize("reason", ["JobHeldUser", "PartitionDown", "AssocGrpCPUMinutesLimit"])
+@pytest.mark.parametrize(
+    "reason",
+    ["JobHeldUser", "PartitionDown", "AssocGrpCPUMinutesLimit", "PartitionNodeLimit"],
+)
 def test_a_job_that_only_a_person_can_let_go_waits_with_a_warning(reason: str) -> None:
     verdict = judge(facts(queue=status(Phase.QUEUED, "PENDING", reason=reason)))
     assert verdict.decision is Decision.WAIT
