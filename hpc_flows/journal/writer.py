@@ -407,8 +407,7 @@ class JournalWriter:
             try:
                 self._sync(self._written)
             except JournalError:
-                self._awake = True  # the next durable write, or `close`, tells; try again
-                continue
+                self._rouse()  # the next durable write, or `close`, tells; try again
             self._wake.acquire()
 
     def _shut(self) -> None:

@@ -6,6 +6,7 @@ full disk costs log records and never a state.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -307,6 +308,32 @@ def test_wherever_the_disk_gets_full_no_state_is_lost_or_doubled(
     assert [event.kind for event in read_run(run_dir)] == ["task-run", "state", "state"]
     assert disk.refused
     assert_sound(run_dir)
+
+
+def test_who_writes_while_a_sync_fails_and_while_it_is_tried_again_hears_nothing_of_it(
+    run_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full NFS, which refuses when it is asked to sync, and not when it is written to."""
+    begun, may_end = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+    syncs = iter((0, 1))
+
+    def sync(_fd: int) -> None:
+        turn = next(syncs, None)
+        if turn is None:
+            return
+        begun[turn].set()
+        may_end[turn].wait(150)
+        if turn == 0:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(writer_module, "_sync_file", sync)
+    with JournalWriter(run_dir, "run-1", "driver", patience=-1.0) as journal:
+        journal.write("state", {"n": 0})
+        for turn in (0, 1):
+            assert begun[turn].wait(150)
+            journal.write("state", {"n": turn + 1})
+            may_end[turn].set()
+    assert {event.data["n"] for event in read_run(run_dir)} == {0, 1, 2}
 
 
 def test_slices_of_the_reserve_are_given_back_one_by_one(
