@@ -38,9 +38,11 @@ class Backoff:
         self.failures += 1
         # Half of it by chance: relays that failed together come back one after the other.
         pause = grown * (0.5 + random.random() / 2)  # noqa: S311 - nothing is secret here
-        if asked is None:
+        if asked is None or asked <= 0.0:
+            # "At once" is no invitation to ask without end, and a date that our clock has passed
+            # reads the same.
             return pause
-        return max(asked, 0.0) + pause * min(asked, 1.0) / 2
+        return asked + pause * min(asked, 1.0) / 2
 
 
 def seconds_asked(text: str | None) -> float | None:

@@ -303,6 +303,13 @@ def test_pauses_grow_are_spread_and_have_an_end() -> None:
     assert backoff.failed() <= 1.0
 
 
+def test_a_server_that_asks_for_no_pause_is_not_asked_without_end() -> None:
+    backoff = Backoff(first=1.0, longest=8.0)
+    pauses = [backoff.failed(seconds_asked("0")) for _ in range(6)]
+    assert all(pause >= 0.5 for pause in pauses)
+    assert pauses[-1] >= 4.0
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("99999999", 3600.0), ("soon", None), (None, None)],
