@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from server_site import make_site
 from sqlalchemy import create_engine, text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
 from hpc_flows.server.db.outage import is_outage
@@ -63,6 +64,17 @@ def test_a_statement_that_is_wrong_is_none(engine: Engine, statement: str) -> No
 
 def test_other_errors_are_none() -> None:
     assert not is_outage(OSError("no space left on device"))
+
+
+def test_a_database_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
+    site = make_site(tmp_path)
+    site.database.engine.dispose()
+    # As on a full disk: the use of a token, which is new, cannot be noted.
+    listen(site.database.engine, "connect", lambda made, _: made.execute("PRAGMA query_only=ON"))
+    assert site.ask("ann", "GET", "/dashboard").status_code == 200
+    beat = {"mode": "login", "host": "login1", "runs": []}
+    assert site.ask("ann", "POST", "/relays/r1/heartbeat", json=beat).status_code == 503
+    site.close()
 
 
 def test_relays_are_asked_to_wait_while_postgresql_is_away_and_go_on_when_it_is_back(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server_site import API, PATIENT, ServerSite, make_site
 
 from hpc_flows.server import streaming
+from hpc_flows.server.access import grants
+from hpc_flows.server.access.rates import Rate
 from hpc_flows.server.streaming import Changes, Hub, Viewer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
 
 class World:
@@ -193,6 +198,52 @@ async def test_t15_who_loses_the_right_is_told_nothing_more(world: World) -> Non
         with pytest.raises(StopAsyncIteration):
             await page.next()
     assert world.hub.open == 0
+
+
+async def open_stream(site: ServerSite, who: str) -> None:
+    """Have a stream of the application until that ends it."""
+    head = [(b"host", b"localhost"), (b"authorization", f"Bearer {site.tokens[who]}".encode())]
+    asked = {"method": "GET", "path": f"{API}/stream", "query_string": b"", "headers": head}
+    from_here = {"type": "http", "client": ("127.0.0.1", 1), "asgi": {"version": "3.0"}}
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        assert message.get("status", 200) == 200
+
+    await site.app({**from_here, **asked}, receive, send)
+
+
+def test_t2_a_stream_ends_with_its_token_and_not_because_others_ask_too_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = Rate(1e-9, 1)
+    site = make_site(tmp_path, limits=PATIENT._replace(reading=once, failures=once))
+    monkeypatch.setattr(streaming, "RIGHTS", 0.01)
+    again, looks, looked = site.service.access.again, [], threading.Event()
+
+    def look(*given: Any) -> Any:
+        looks.append(again(*given))
+        if len(looks) > 2:
+            looked.set()
+        return looks[-1]
+
+    monkeypatch.setattr(site.service.access, "again", look)
+    wrong = {"authorization": "Bearer made-up"}
+
+    async def watched() -> None:
+        stream = asyncio.create_task(open_stream(site, "ann"))
+        assert await asyncio.to_thread(looked.wait, 60)
+        assert None not in looks  # though the token may ask nothing more for a long time
+        await asyncio.to_thread(site.request, "GET", f"{API}/me", headers=wrong)
+        with site.database.writing() as connection:
+            grants.revoke(connection, site.tokens["ann"][5:17], None)
+        await asyncio.wait_for(stream, 60)
+
+    asyncio.run(watched())
+    assert looks[-1] is None
+    site.close()
 
 
 @in_world

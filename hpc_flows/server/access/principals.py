@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpc_flows.server.access import grants, people
 from hpc_flows.server.access.rates import Buckets, Rate
 from hpc_flows.server.access.tokens import ADMIN, CONTROL, READ, REPORT
+from hpc_flows.server.db.outage import is_outage
 from hpc_flows.server.db.sight import Sight
 from hpc_flows.server.problems import Problem, missing, too_many
 
@@ -92,23 +94,40 @@ class Access:
         Raises:
             Problem: 401 without a valid token, 403 without the scope, 429 too often.
         """
-        text = self._token_in(request)
-        with self._database.reading() as connection:
-            grant = grants.find(connection, text) if text else None
-            roles = people.roles_of(connection, grant.user_id) if grant else {}
-        if grant is None:
-            raise self.refused(request, shown=bool(text))
+        found = self._asker(request)
+        if found is None:
+            raise self.refused(request, shown=bool(self._token_in(request)))
         buckets = self._reports if scope == REPORT else self._reading
-        wait = buckets.take(grant.id)
+        wait = buckets.take(found.grant.id)
         if wait:
             raise too_many(wait, "This token asks too often.")
+        self._check_scope(found.grant, scope)
+        self._note_use(found.grant)
+        return found
+
+    def again(self, request: HTTPConnection, scope: str) -> Principal | None:
+        """Return who was admitted, with what they may now; None if the scope is theirs no more.
+
+        It is not counted how often: what was admitted must not go on because others ask too often.
+        """
+        found = self._asker(request)
+        return found if found is not None and scope in found.grant.scopes else None
+
+    def _asker(self, request: HTTPConnection) -> Principal | None:
+        """Return whose token a request shows; None if it opens nothing now."""
+        text = self._token_in(request)
+        if not text:
+            return None
+        with self._database.reading() as connection:
+            grant = grants.find(connection, text)
+            return grant and Principal(grant, people.roles_of(connection, grant.user_id))
+
+    def _check_scope(self, grant: grants.Grant, scope: str | None) -> None:
         if scope is not None and scope not in grant.scopes:
             message = f"This token has not the scope {scope!r}. `hpc-flows token create` makes one."
             raise Problem(403, "forbidden", message)
         if scope == ADMIN and not grant.is_admin:
             raise Problem(403, "forbidden", f"{grant.user} is no admin of this server.")
-        self._note_use(grant)
-        return Principal(grant, roles)
 
     def refused(self, request: HTTPConnection, *, shown: bool) -> Problem:
         """Return the refusal for who showed no valid token."""
@@ -139,9 +158,15 @@ class Access:
         return request.cookies.get(self.cookie)
 
     def _note_use(self, grant: grants.Grant) -> None:
-        if grant.last_used is None or time() - grant.last_used > grants.USE_NOTED:
+        if grant.last_used is not None and time() - grant.last_used <= grants.USE_NOTED:
+            return
+        try:
             with self._database.writing() as connection:
                 grants.note_use(connection, grant.id)
+        except SQLAlchemyError as error:
+            # On a full disk nothing can be written, and all can be read: pages shall go on.
+            if not is_outage(error):
+                raise
 
 
 def _unauthorized(message: str) -> Problem:

@@ -51,23 +51,13 @@ async def stream(
         raise missing()
 
     async def viewer() -> Viewer | None:
-        try:
-            now = await run_in_threadpool(here.access.admit, request, READ)
-        except Problem as problem:
-            return _viewer(who.sight, run) if problem.status == _TOO_OFTEN else None
-        return _viewer(now.sight, run)
+        now = await run_in_threadpool(here.access.again, request, READ)
+        return None if now is None else Viewer(now.sight, now.sight, run)
 
     pieces = here.hub.stream(viewer, last_event_id)
     # nginx would keep the events back to fill its buffer.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(pieces, 200, headers, "text/event-stream")
-
-
-_TOO_OFTEN = 429
-
-
-def _viewer(sight: Sight, run: str | None) -> Viewer:
-    return Viewer(sight, sight, run)
 
 
 def _is_seen(here: Service, sight: Sight, run: str) -> bool:
