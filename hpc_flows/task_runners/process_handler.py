@@ -14,10 +14,10 @@ from hpc_flows.engine.family import Family
 from hpc_flows.engine.pausing import Hold
 from hpc_flows.engine.task_engine import last_state, run_task
 from hpc_flows.engine.timeouts import DeadlineReached
-from hpc_flows.serializers.pickle import dumps, loads
+from hpc_flows.serializers.pickle import loads
 from hpc_flows.task_runners.batches import END, MOST, Batch, Tokens
 from hpc_flows.task_runners.frames import Receiver, send
-from hpc_flows.task_runners.process_messages import message_of
+from hpc_flows.task_runners.process_messages import greeting_of, message_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,20 +136,24 @@ class Handler:
         self._tokens.offer(count)
         send(self._channel, message)
 
-    def _received(self) -> Message:
+    def _received(self, *, patiently: bool = False) -> Message:
         """Return the next answer, or the mark that the worker has come to the message's end."""
-        if self._receiver is None:
-            raise EOFError
-        answer = self._next_message(self._receiver)
+        next_message = self._patiently_next if patiently else self._next_message
+        answer = next_message()
         while answer[0] == END and self._marks:
             self._marks -= 1
-            answer = self._next_message(self._receiver)
+            answer = next_message()
         return answer
 
-    def _next_message(self, receiver: Receiver) -> Message:
-        """Return the next message; while it is awaited, other handlers have their turn."""
-        if not receiver.is_empty():
-            return receiver.receive()
+    def _next_message(self) -> Message:
+        if self._receiver is None:
+            raise EOFError
+        if self._receiver.is_empty():
+            self._await_message(self._receiver)
+        return self._receiver.receive()
+
+    def _await_message(self, receiver: Receiver) -> None:
+        """Wait for the beginning of a message; other handlers have their turn meanwhile."""
         began = time.monotonic()
         shares = self._alone is None
         if shares:
@@ -160,7 +164,6 @@ class Handler:
             self._waited += time.monotonic() - began
             if shares:
                 self._pool.turn.acquire()
-        return receiver.receive()
 
     def _opened(self, answer: Message) -> Any:
         """Return the value in an answer, or raise the exception in it."""
@@ -189,6 +192,8 @@ class Handler:
             return 0
         with self._lock:
             self._batch = Batch(entries)
+        if self._channel is not None:
+            self._channel.settimeout(None)  # an earlier call's limit is none for this message
         try:
             self._send(message, len(entries))
         except (EOFError, OSError):
@@ -223,7 +228,7 @@ class Handler:
         """
         started = time.monotonic()
         try:
-            answer = self._patiently_received()
+            answer = self._received(patiently=True)
             while answer[0] == END:  # it was taken back when another was cancelled
                 if call.future.done():
                     self._marks -= 1
@@ -237,18 +242,20 @@ class Handler:
             raise ExecutionLost(self._obituary(time.monotonic() - started)) from None
         return self._opened(answer)
 
-    def _patiently_received(self) -> Message:
+    def _patiently_next(self) -> Message:
+        """Return the next message; let others have the rest of the batch if it does not come."""
         receiver, channel = self._receiver, self._channel
         if receiver is None or channel is None:
             raise EOFError
         if receiver.is_empty() and self._batch.has_more():
             channel.settimeout(_SLOW)
             try:
-                return self._received()
+                self._await_message(receiver)
             except TimeoutError:
                 self._take_back()
+        # None within a message: what had come of it would be lost, and the rest taken for another.
         channel.settimeout(None)
-        return self._received()
+        return self._next_message()
 
     def _take_back(self) -> None:
         """Give the calls that the worker has not begun to whoever comes first."""
@@ -279,9 +286,10 @@ class Handler:
             raise
 
     def _begin(self) -> tuple[socket.socket, Receiver]:
+        told, self._errors = self._pool.greeting()
+        greeting = greeting_of(told)  # before there is a process that would wait for it
         ours, theirs = socket.socketpair()
         self._tokens = Tokens()
-        told, self._errors = self._pool.greeting()
         descriptors = theirs.fileno(), self._tokens.reader
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; "
@@ -292,7 +300,7 @@ class Handler:
                 [sys.executable, "-c", program], stdin=subprocess.DEVNULL, pass_fds=descriptors
             )
         self._channel, self._receiver = ours, Receiver(ours)
-        send(ours, [dumps(told)])
+        send(ours, greeting)
         return self._channel, self._receiver
 
     def running(self) -> TaskCall | None:

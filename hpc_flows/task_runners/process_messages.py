@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from hpc_flows.context import RunContext
 
 
+def greeting_of(told: dict[str, Any]) -> list[bytes]:
+    """Return the first message for a worker, with the initializer of the pool.
+
+    Raises:
+        PayloadError: the initializer or its arguments cannot be sent.
+    """
+    try:
+        return [dumps(told)]
+    except Exception as error:  # noqa: BLE001 - whatever a user's __reduce__ raises
+        msg = (
+            f"The initializer of the process pool, or one of its initargs, cannot be sent to a "
+            f"worker process: {error}. Have the initializer make there what cannot be sent."
+        )
+        raise PayloadError(msg) from None
+
+
 def message_of(context: RunContext, bodies: Sequence[tuple[Any, ...]]) -> list[bytes]:
     """Return the message that has a worker call a context's task, once for each body.
 

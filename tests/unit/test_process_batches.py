@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,17 @@ import pytest
 from hpc_flows import flow, task
 from hpc_flows.exceptions import CrashedRun
 from hpc_flows.futures import wait
-from hpc_flows.task_runners import ProcessPoolTaskRunner
+from hpc_flows.task_runners import ProcessPoolTaskRunner, process_handler
 from hpc_flows.task_runners.batches import Batch, Claims, Tokens
 from hpc_flows.task_runners.frames import Receiver, send
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MANY = 300
+#: Bytes of an answer that does not come at once.
+LONG = 100_000
 
 
 @pytest.fixture
@@ -67,6 +71,77 @@ def test_short_calls_do_not_wait_behind_a_long_one(tmp_path: Path) -> None:
         return futures.result()
 
     assert main() == list(range(MANY))
+
+
+def _answer_slowly() -> None:
+    """Have this process stop for a moment within each long answer, as on a machine with no time."""
+    from hpc_flows.task_runners import process_worker
+
+    def send_slowly(channel: socket.socket, parts: Sequence[bytes]) -> None:
+        read, written = socket.socketpair()
+        with read, written:
+            sender = threading.Thread(target=send, args=(written, parts))
+            sender.start()
+            size = 8 * (1 + len(parts)) + sum(map(len, parts))
+            while size:
+                piece = read.recv(min(size, LONG))
+                channel.sendall(piece)
+                size -= len(piece)
+                if size:
+                    time.sleep(0.01)
+            sender.join()
+
+    process_worker.send = send_slowly
+
+
+def test_an_answer_that_comes_in_pieces_is_not_taken_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_handler, "_QUICK", 1e9)  # so that they are sent several at once
+
+    @task
+    def zeros(size: int) -> bytes:
+        return bytes(size)
+
+    sizes = [1, 3 * LONG, 2, 5 * LONG, 3] * 4
+
+    @flow(task_runner=ProcessPoolTaskRunner(1, initializer=_answer_slowly))
+    def main() -> list[bytes]:
+        return zeros.map(sizes).result()
+
+    assert main() == [bytes(size) for size in sizes]
+
+
+def test_a_long_message_is_not_held_to_the_time_limit_of_an_earlier_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_handler, "_QUICK", 1e9)
+
+    @task(timeout_seconds=60)
+    def limited() -> int:
+        return os.getpid()
+
+    @task
+    def size_of(data: bytes) -> int:
+        return len(data)
+
+    limits = []
+    send_it = process_handler.send
+
+    def noting(channel: socket.socket, parts: Sequence[bytes]) -> None:
+        limits.append((len(parts), channel.gettimeout()))
+        send_it(channel, parts)
+
+    monkeypatch.setattr(process_handler, "send", noting)
+
+    @flow(task_runner=ProcessPoolTaskRunner(1))
+    def main() -> list[int]:
+        limited.submit().result()
+        return size_of.map([bytes(LONG)] * 3).result()
+
+    assert main() == [LONG] * 3
+    assert limits[1:] == [(3, 60.0), *((parts, None) for parts, _ in limits[2:])]
+    assert len(limits) > 2
 
 
 def test_only_the_call_that_killed_its_process_is_lost(marks: Path) -> None:

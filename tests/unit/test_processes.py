@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,25 @@ def test_an_initializer_that_fails_fails_the_call() -> None:
 
     with pytest.raises(LookupError, match="nothing there"):
         main()
+
+
+def test_an_initializer_that_cannot_be_sent_is_named_by_every_call() -> None:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @flow(task_runner=ProcessPoolTaskRunner(1, initializer=print, initargs=(threading.Lock(),)))
+    def main() -> list[str]:
+        states = []
+        for number in range(3):
+            future = double.submit(number)
+            future.wait()
+            states.append(future.state)
+        return [f"{state.name}: {state.message}" for state in states]
+
+    for told in main():
+        assert "Failed" in told
+        assert "The initializer of the process pool, or one of its initargs, cannot be sent" in told
 
 
 def test_a_script_needs_no_main_guard(tmp_path: Path, home: Path) -> None:
