@@ -8,8 +8,11 @@ same, unless its time is so recent that a later change could carry the same one.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from _blake2 import blake2b
+from errno import EINVAL
+from itertools import islice
 
 from hpc_flows.cache_policies.hashing import hash_objects
 from hpc_flows.cache_policies.policies import CachePolicy
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CHUNK = 4 * 1024 * 1024
+#: Texts of one input that are looked at for names of files that would not be counted.
+_MOST_TEXTS = 100
 #: Seconds by which a file must be older than its hash to be believed unchanged: on local disks more
 #: than the coarsest steps of their times (2 s); elsewhere the server's clock may also differ.
 _LOCAL_AGE, _SHARED_AGE = 3.0, 60.0
@@ -103,10 +108,13 @@ def _paths(value: Any, *, texts: bool) -> Iterator[str]:
 def _refuse_uncounted(inputs: dict[str, Any]) -> None:
     """Say that a text which names a file is not counted, rather than take a stale result."""
     for name, value in inputs.items():
-        if isinstance(value, str) and "\0" not in value and os.path.isfile(value):
+        texts = islice(_paths(value, texts=True), _MOST_TEXTS)
+        found = next((text for text in texts if "\0" not in text and os.path.isfile(text)), None)
+        if found is not None:
+            what = "is" if isinstance(value, str) else "holds"
             msg = (
-                f"FILES finds no path among the inputs, but {name!r} is a text that names a file: "
-                f"{value}. Name the parameter, FILES({name!r}), or give a pathlib.Path."
+                f"FILES finds no path among the inputs, but {name!r} {what} a text that names a "
+                f"file: {found}. Name the parameter, FILES({name!r}), or give a pathlib.Path."
             )
             raise HashError(msg)
 
@@ -128,17 +136,24 @@ def _content(name: str, path: str) -> str:
 def _folder_hash(folder: str) -> str:
     """Return the hash of the names and contents of all files in a folder and its subfolders."""
     whole = blake2b(b"folder\0", digest_size=32)
-    for where, folders, names in os.walk(folder, onerror=_raise):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(where, name)
-            relative = os.path.relpath(path, folder).encode("utf-8", "surrogateescape")
-            whole.update(relative + b"\0" + file_hash(path).encode())
+    for relative, path in _files_of(folder, "", ()):
+        name = relative.encode("utf-8", "surrogateescape")
+        whole.update(name + b"\0" + file_hash(path).encode())
     return whole.hexdigest()
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _files_of(folder: str, inside: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the files of a folder, also behind links: data often lies on another file system."""
+    status = os.stat(folder)
+    mark = (status.st_dev, status.st_ino)
+    if mark in above:  # a link that leads back up
+        return
+    for name in sorted(os.listdir(folder)):
+        path, relative = os.path.join(folder, name), os.path.join(inside, name)
+        if os.path.isdir(path):
+            yield from _files_of(path, relative, (*above, mark))
+        else:
+            yield relative, path
 
 
 def file_hash(path: str) -> str:
@@ -149,17 +164,20 @@ def file_hash(path: str) -> str:
     """
     path = os.path.realpath(path)
     memory = _memory_of(path)
-    facts = _facts(os.stat(path))
+    status = os.stat(path)
+    if stat.S_ISFIFO(status.st_mode):  # to open one waits until somebody writes into it
+        raise OSError(EINVAL, "it is a pipe, not a file", path)
+    facts = _facts(status)
     known = _recall(memory)
     if known is not None and known["facts"] == facts and known["sure"]:
         return str(known["hash"])
+    began = time.time()
     digest, facts = _read(path)
-    # The newer of both times: to change the content and set mtime back moves ctime.
+    # The newer of both times: to change the content and set mtime back moves ctime. As old as it
+    # was when it was looked at: what is written while it is read, for long, can carry that time.
     newest = max(facts[1], facts[2]) / 1e9
     age = _SHARED_AGE if _is_shared(path) else _LOCAL_AGE
-    _remember(
-        memory, {"path": path, "facts": facts, "sure": time.time() - newest > age, "hash": digest}
-    )
+    _remember(memory, {"path": path, "facts": facts, "sure": began - newest > age, "hash": digest})
     return digest
 
 

@@ -160,9 +160,26 @@ class _Walk:
         return _digest(b"class", parts)
 
     def numpy_array(self, value: Any) -> list[bytes]:
-        """Return the parts of an array."""
-        about = [str(value.dtype.descr).encode(), str(value.shape).encode()]
-        if value.dtype.hasobject:
+        """Return the parts of an array; those of a subclass say its class, and units and the like.
+
+        A subclass without a pickle of its own keeps them as attributes.
+        """
+        numpy = sys.modules["numpy"]
+        masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+        if type(value) in (numpy.ndarray, numpy.void, numpy.memmap, masked):
+            return self._elements(value)
+        if type(value).__reduce__ not in (numpy.ndarray.__reduce__, numpy.generic.__reduce__):
+            return self._pickled(value)
+        said = self.of(getattr(value, "__dict__", None))
+        return [self.of(type(value)), said, *self._elements(value)]
+
+    def _elements(self, value: Any) -> list[bytes]:
+        dtype, shape = value.dtype, str(value.shape).encode()
+        if dtype.names is not None:  # one by one: what lies between fields is left to chance
+            fields = (self.of(value[name]) for name in dtype.names)
+            return [str(dtype).encode(), shape, *fields]
+        about = [str(dtype.descr).encode(), shape]
+        if dtype.hasobject:
             return [*about, self.of(value.tolist())]
         mask = getattr(value, "mask", None)
         masked = [] if mask is None else [mask.tobytes()]
@@ -173,22 +190,46 @@ class _Walk:
         return [str(value.dtype).encode(), value.tobytes()]
 
     def table(self, value: Any) -> list[bytes]:
-        """Return the parts of a DataFrame, column by column in the order of their names."""
-        columns = sorted((self.of(name), self.column(value[name])) for name in value.columns)
-        return [self.of(value.index), *(part for _, parts in columns for part in parts)]
+        """Return the parts of a DataFrame, column by column: many tasks go by their order."""
+        columns = (self._values(value.iloc[:, at]) for at in range(len(value.columns)))
+        return [
+            self.of(value.columns),
+            self.of(value.index),
+            *(part for parts in columns for part in parts),
+            *self._said(value),
+        ]
 
     def column(self, value: Any) -> list[bytes]:
         """Return the parts of a Series or an Index."""
-        parts = [self.of(getattr(value, "name", None)), str(value.dtype).encode()]
+        names = list(value.names) if hasattr(value, "names") else [value.name]
+        parts = [self.of(names), *self._values(value)]
         if hasattr(value, "index") and not callable(value.index):
             parts.append(self.of(value.index))
-        return [*parts, self.of(value.to_numpy())]
+        return [*parts, *self._said(value)]
+
+    def _values(self, value: Any) -> list[bytes]:
+        dtype = value.dtype
+        about = [str(dtype).encode()]
+        if hasattr(dtype, "categories"):
+            about += [self.of(dtype.categories), self.of(dtype.ordered)]
+        # The arrays of other packages know more than their elements, such as a map's projection.
+        ours = hasattr(value, "levels") or type(value.array).__module__.startswith("pandas.")
+        return [*about, self.of(value.to_numpy() if ours else value.array)]
+
+    def _said(self, value: Any) -> list[bytes]:
+        """Return what is said about a table beside its values, if there is anything."""
+        said = {name: getattr(value, name, None) for name in getattr(value, "_metadata", ())}
+        said.pop("_name", None)
+        said.update(getattr(value, "attrs", None) or {})
+        return [self.of(said)] if said else []
 
     def dataclass(self, value: Any) -> list[bytes]:
-        """Return the parts of a dataclass."""
+        """Return the parts of a dataclass: its fields, and what else it was given."""
         names = type(value).__dataclass_fields__
         pairs = [(name, getattr(value, name, None)) for name in names]
-        return [self.of(type(value)), *(self.of(item) for pair in pairs for item in pair)]
+        more = attributes_beside(value, names)
+        rest = [self.of(more)] if more else []
+        return [self.of(type(value)), *(self.of(item) for pair in pairs for item in pair), *rest]
 
     def model(self, value: Any) -> list[bytes]:
         """Return the parts of a pydantic model; secrets by their value."""
@@ -213,6 +254,19 @@ class _Walk:
         """Return the parts of a path: its text. FILES hashes what is in it."""
         return [str(value).encode("utf-8", "surrogateescape")]
 
+    def wrapped(self, value: Any) -> list[bytes]:
+        """Return the parts of a function behind a cache."""
+        return [self.of(value.__wrapped__)]
+
+    def builtin(self, value: Any) -> list[bytes]:
+        """Return the parts of a function written in C: its module and name."""
+        return [str(value.__module__).encode(), value.__qualname__.encode()]
+
+    def bag(self, value: Any) -> list[bytes]:
+        """Return the parts of a subclass of set: what pickle writes has an order of chance."""
+        said = self.of(getattr(value, "__dict__", None))
+        return [self.of(type(value)), said, *self.heap(value)]
+
     def module(self, value: Any) -> list[bytes]:
         """Return the parts of a module: its name."""
         return [value.__name__.encode()]
@@ -222,7 +276,8 @@ class _Walk:
         reduce = getattr(sys.modules.get("copyreg"), "dispatch_table", {}).get(type(value))
         reduced = reduce(value) if reduce is not None else value.__reduce_ex__(4)
         if isinstance(reduced, str):
-            return [type(value).__qualname__.encode(), reduced.encode()]
+            home = str(getattr(value, "__module__", None))
+            return [type(value).__qualname__.encode(), home.encode(), reduced.encode()]
         make, args, *rest = reduced
         rest += [None] * (3 - len(rest))
         state, items, pairs = rest[:3]
@@ -231,7 +286,7 @@ class _Walk:
             self.of(tuple(args)),
             self.of(state),
             self.of(None if items is None else list(items)),
-            self.of(None if pairs is None else dict(pairs)),
+            self.of(None if pairs is None else _paired(value, pairs)),
         ]
 
 
@@ -246,6 +301,22 @@ def code_digest(code: CodeType) -> bytes:
     return _digest(b"code", [code.co_code, *names, *constants])
 
 
+def attributes_beside(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the attributes of an object but those of these names, and what it can find again."""
+    own = getattr(value, "__dict__", None) or {}
+    found = {name: item for name, item in own.items() if name not in names}
+    for name in list(found):
+        if type(getattr(type(value), name, None)).__name__ == "cached_property":
+            del found[name]
+    return found
+
+
+def _paired(value: Any, pairs: Iterable[Any]) -> Any:
+    """Return the pairs of a subclass of dict; as a list where their order tells it from others."""
+    ordered = any(base.__name__ == "OrderedDict" for base in type(value).__mro__)
+    return list(pairs) if ordered else dict(pairs)
+
+
 def _filled(cell: Any) -> bool:
     try:
         return cell.cell_contents is not cell
@@ -253,8 +324,10 @@ def _filled(cell: Any) -> bool:
         return False
 
 
-def _is_numpy(value: Any) -> bool:
-    return hasattr(value, "dtype") and hasattr(value, "tobytes")
+def _is_numpy(value: Any, name: str) -> bool:
+    # By class: others that have a dtype, such as quantities of pint, have units as well.
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, getattr(numpy, name))
 
 
 def _is_pandas(value: Any, name: str) -> bool:
@@ -264,13 +337,13 @@ def _is_pandas(value: Any, name: str) -> bool:
 
 def _is_builtin(value: Any) -> bool:
     return type(value).__name__ == "builtin_function_or_method" and (
-        getattr(value, "__self__", None) is None or hasattr(value.__self__, "__file__")
+        getattr(value, "__self__", None) is None or type(value.__self__) is type(sys)
     )
 
 
 _KINDS: tuple[tuple[Callable[[Any], Any], Callable[[_Walk, Any], list[bytes]]], ...] = (
-    (lambda v: _is_numpy(v) and hasattr(v, "__setitem__"), _Walk.numpy_array),
-    (_is_numpy, _Walk.numpy_number),
+    (lambda v: _is_numpy(v, "ndarray") or _is_numpy(v, "void"), _Walk.numpy_array),
+    (lambda v: _is_numpy(v, "generic"), _Walk.numpy_number),
     (lambda v: _is_pandas(v, "DataFrame"), _Walk.table),
     (lambda v: _is_pandas(v, "Series") or _is_pandas(v, "Index"), _Walk.column),
     (lambda v: hasattr(type(v), "__dataclass_fields__"), _Walk.dataclass),
@@ -280,7 +353,9 @@ _KINDS: tuple[tuple[Callable[[Any], Any], Callable[[_Walk, Any], list[bytes]]], 
     (lambda v: hasattr(v, "fn") and hasattr(v, "with_options"), _Walk.definition),
     (lambda v: hasattr(type(v), "__fspath__"), _Walk.path),
     (lambda v: type(v).__name__ == "module", _Walk.module),
-    (_is_builtin, _Walk.module),
+    (_is_builtin, _Walk.builtin),
+    (lambda v: type(v).__name__ == "_lru_cache_wrapper", _Walk.wrapped),
+    (lambda v: isinstance(v, (set, frozenset)), _Walk.bag),
 )
 
 _CONTAINERS: dict[type, Callable[[_Walk, Any], list[bytes]]] = {
@@ -294,7 +369,8 @@ _CONTAINERS: dict[type, Callable[[_Walk, Any], list[bytes]]] = {
 _LEAVES: dict[type, Callable[[Any], bytes]] = {
     type(None): lambda _: b"",
     bool: lambda v: b"1" if v else b"0",
-    int: lambda v: str(v).encode(),
+    # Python writes no decimal numbers of more than 4,300 digits.
+    int: lambda v: (str(v) if v.bit_length() < 10_000 else hex(v)).encode(),  # noqa: PLR2004 - bits
     float: lambda v: struct.pack("<d", v),
     complex: lambda v: struct.pack("<dd", v.real, v.imag),
     str: lambda v: v.encode("utf-8", "surrogatepass"),
