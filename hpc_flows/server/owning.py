@@ -14,6 +14,7 @@ from hpc_flows.server.access import grants, people
 from hpc_flows.server.access.tokens import SCOPES
 from hpc_flows.server.db import open_database
 from hpc_flows.server.db.migrations import version_of
+from hpc_flows.server.problems import Problem
 from hpc_flows.settings.addresses import without_password
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ _FIRST = "first start"
 
 
 def own_name() -> str:
-    """Return the name of who runs this, as the system knows it; `user-<number>` where it fails."""
+    r"""Return the name of who runs this, as the system knows it.
+
+    It is `user-<number>` where the system knows none, or one that no user here can have, such as
+    `DOMAIN\name`.
+    """
     try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
+        return people.check_name(getpass.getuser())
+    except (OSError, KeyError, ImportError, Problem):
         return f"user-{os.getuid()}"
 
 
@@ -85,11 +90,23 @@ def opened(url: str) -> Iterator[Database]:
 
 
 def own_user(database: Database) -> int:
-    """Return the id of who runs this as a user of the database, made as an admin if missing."""
+    """Return the id of who runs this as a user of the database, made as an admin if missing.
+
+    Raises:
+        ServerError: this user's account was closed.
+    """
     name = own_name()
     with database.writing() as connection:
         found = people.find_user(connection, name)
-        return people.make_user(connection, name, is_admin=True) if found is None else found
+        if found is not None:
+            return found
+        try:
+            return people.make_user(connection, name, is_admin=True)
+        except Problem:
+            raise ServerError(
+                f"Your account {name!r} was closed in {database.url_shown}. Let somebody do this "
+                f"whose account is open, or do it under that one's name: LOGNAME=NAME hpc-flows ..."
+            ) from None
 
 
 def own_token(database: Database, home: str) -> str:

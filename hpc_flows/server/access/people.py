@@ -6,14 +6,16 @@ import re
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
+from hpc_flows.server.db.bulk import REPLACE, upsert_rows
 from hpc_flows.server.db.models import runs
 from hpc_flows.server.db.people import members, projects, tokens, users
 from hpc_flows.server.problems import Problem, missing
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
 READ, CONTROL = "read", "control"
 ROLES = (READ, CONTROL)
@@ -41,14 +43,26 @@ def make_user(connection: Connection, name: str, *, is_admin: bool = False) -> i
     Raises:
         Problem: the name is taken, or is none.
     """
-    if find_user(connection, check_name(name)) is not None:
+    row = {"name": check_name(name), "is_admin": is_admin, "created": time()}
+    key = _inserted(connection, users, row)
+    if key is not None:
+        return key
+    if find_user(connection, name) is not None:
         raise Problem(409, "taken", f"There is a user {name!r} already.")
-    row = {"name": name, "is_admin": is_admin, "created": time()}
-    return _key(connection.execute(insert(users).values(row)))
+    message = (
+        f"The account of {name!r} was closed, and the name is kept for its runs. Take another one."
+    )
+    raise Problem(409, "taken", message)
 
 
-def _key(result: Any) -> int:
-    return int(result.inserted_primary_key[0])
+def _inserted(connection: Connection, table: Table, row: dict[str, Any]) -> int | None:
+    """Insert a row and return its key; None if its name is taken, also at this very moment."""
+    try:
+        with connection.begin_nested():
+            made: Any = connection.execute(insert(table).values(row))
+    except IntegrityError:
+        return None
+    return int(made.inserted_primary_key[0])
 
 
 def find_user(connection: Connection, name: str) -> int | None:
@@ -83,11 +97,11 @@ def disable_user(connection: Connection, name: str) -> None:
     Raises:
         Problem: there is no such user, or no admin would be left.
     """
+    # Locked: of two admins who close each other's accounts at once, one must be left.
+    admins = select(users.c.id).where(users.c.is_admin.is_(True), users.c.disabled.is_(None))
+    left = set(connection.scalars(admins.order_by(users.c.id).with_for_update()))
     id_ = user_id(connection, name)
-    left = select(func.count()).where(
-        users.c.is_admin.is_(True), users.c.disabled.is_(None), users.c.id != id_
-    )
-    if not connection.scalar(left):
+    if not left - {id_}:
         raise Problem(409, "last-admin", f"{name!r} is the last admin, and one must be left.")
     connection.execute(update(users).where(users.c.id == id_).values(disabled=time()))
     of_user = (tokens.c.user_id == id_) & tokens.c.revoked.is_(None)
@@ -101,10 +115,11 @@ def make_project(connection: Connection, name: str) -> int:
     Raises:
         Problem: the name is taken, or is none.
     """
-    taken = connection.scalar(select(projects.c.id).where(projects.c.name == check_name(name)))
-    if taken is not None:
+    row = {"name": check_name(name), "created": time()}
+    key = _inserted(connection, projects, row)
+    if key is None:
         raise Problem(409, "taken", f"There is a project {name!r} already.")
-    return _key(connection.execute(insert(projects).values(name=name, created=time())))
+    return key
 
 
 def project_id(connection: Connection, name: str) -> int:
@@ -135,8 +150,9 @@ def list_projects(connection: Connection, only: frozenset[int] | None) -> list[d
 
 def set_member(connection: Connection, project: int, user: int, role: str) -> None:
     """Make a user a member of a project, or change the role."""
-    remove_member(connection, project, user)
-    connection.execute(insert(members).values(project_id=project, user_id=user, role=role))
+    row = (project, user, role)
+    names, taking = ("project_id", "user_id", "role"), (("role", REPLACE),)
+    upsert_rows(connection, members, names, [row], taking=taking)
 
 
 def remove_member(connection: Connection, project: int, user: int) -> bool:
