@@ -11,7 +11,7 @@ import click
 
 from hpc_flows.cli.command import LazyGroup, json_option
 from hpc_flows.cli.runs import RunName, folder_of
-from hpc_flows.cli.terminal import print_json, print_rows
+from hpc_flows.cli.terminal import json_text, print_json, print_rows
 from hpc_flows.events import OUTSIDE, RESOURCE_ID, emit_event
 from hpc_flows.journal.index import list_runs, summarise
 from hpc_flows.journal.reader import JournalReader, iter_run
@@ -72,7 +72,7 @@ def stream(run: str, prefix: str) -> None:
         ended = summarise(folder).alive is False  # asked before the last look
         while events := reader.poll():  # of a long journal more than one look is left
             for each in _chosen(events, prefix):
-                click.echo(json.dumps(_facts(each), ensure_ascii=False))
+                click.echo(json_text(_facts(each)))
         if not ended:
             time.sleep(_PAUSE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -95,7 +96,15 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    _print_anything()
     sys.exit(invoke(sys.argv[1:] if args is None else args))
+
+
+def _print_anything() -> None:
+    """Let no name or log record that the terminal's encoding lacks end a command."""
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def invoke(args: Sequence[str]) -> int:

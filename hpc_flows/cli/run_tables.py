@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpc_flows.cli.terminal import duration, moment, print_fields, print_rows, state_text
+from hpc_flows.cli.terminal import (
+    duration,
+    harmless,
+    moment,
+    print_fields,
+    print_rows,
+    state_text,
+)
 from hpc_flows.runs import short
 
 if TYPE_CHECKING:
@@ -192,7 +199,7 @@ def record_line(record: Row) -> str:
     task = record.get("task_run_name") or record["task_run"]
     whose = f"Task run '{task}' - " if task else ""
     parts = (f"{clock}.{int(record['t'] % 1 * 1000):03d}", f"{level_name(record['level']):<7}")
-    return " | ".join((*parts, f"{whose}{record['message']}"))
+    return " | ".join((*parts, harmless(f"{whose}{record['message']}", colours=True)))
 
 
 def level_name(level: int) -> str:

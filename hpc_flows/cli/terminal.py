@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,13 @@ _WIDE = 1000
 
 #: Columns of drawings that are not printed on a terminal.
 _DRAWING = 100
+
+#: What moves the cursor, sets titles, or does worse to a terminal; and colours, which may stay.
+_CONTROLS = re.compile(
+    r"(?P<colour>\x1b\[[0-9;:]*m)"
+    r"|\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?"
+    r"|[\0-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 #: Colours of the state types, the same wherever a state is shown.
 STATE_STYLES = {
@@ -103,26 +111,51 @@ def print_rows(
 def _cell(value: Any) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415 - as in `console`
 
-    return value if isinstance(value, Text) else str("" if value is None else value)
+    return value if isinstance(value, Text) else harmless("" if value is None else value)
+
+
+def harmless(value: object, *, colours: bool = False) -> str:
+    """Return a text without what makes a terminal do more than show it.
+
+    Names, messages and log records may be other people's, and what programs printed.
+
+    Args:
+        value: the text, or what is shown as one.
+        colours: whether colours are kept.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub(lambda found: (colours and found["colour"]) or "", text)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Print names and values, one to a line, the values under each other."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {harmless(value)}")
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout; what JSON does not know is printed as text."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    click.echo(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that stdout can print, whatever its encoding."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, default=str)
+    return text
 
 
 def state_text(name: str, type_: str) -> Any:
     """Return a state's name in the colour of its type."""
     from rich.text import Text  # noqa: PLC0415 - as in `console`
 
-    return Text(name, style=STATE_STYLES.get(type_, ""))
+    return Text(harmless(name), style=STATE_STYLES.get(type_, ""))
 
 
 def duration(seconds: float | None) -> str:

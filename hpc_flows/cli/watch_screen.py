@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from hpc_flows.cli.progress import table_lines
 from hpc_flows.cli.run_tables import state_of
-from hpc_flows.cli.terminal import duration, is_unicode
+from hpc_flows.cli.terminal import duration, harmless, is_unicode
 from hpc_flows.cli.watched import reading_words, rest_after
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from hpc_flows.cli.watched import Watched
 
 _HELP = "q leave   l logs   t timeline   j/k scroll"
+_KEY = re.compile(r"\x1b\[.|.", re.DOTALL)
 _KEYS_DOWN, _KEYS_UP = ("j", "\x1b[B"), ("k", "\x1b[A")
+
+#: Columns of the title that stay, however much is told beside it.
+_LEAST_TITLE = 10
 
 #: Seconds for which keys are waited for while there is more to read.
 _GLANCE = 0.01
@@ -103,7 +108,7 @@ class Screen:
                 continue
             if not select.select([sys.stdin], [], [], left)[0]:
                 continue
-            if self._obeys(_key()):
+            if any(self._obeys(key) for key in _keys()):
                 return True
             self._show()
         return False
@@ -121,7 +126,8 @@ class Screen:
 
     def _draw_lower(self) -> None:
         if self._shows_logs:
-            self._lower = [Text(line) for line in self._watched.records()]
+            lines = (line for each in self._watched.records() for line in each.split("\n"))
+            self._lower = [Text(harmless(line).expandtabs()) for line in lines]
         else:
             unicode = is_unicode(self._where)
             self._lower = self._watched.timeline(self._where.width, unicode=unicode)
@@ -162,16 +168,18 @@ class Screen:
         row = self._watched.row
         end = row["ended"] or time.time()
         clock = "" if row["started"] is None else duration(float(int(end - row["started"])))
-        line = Text(f"{row['flow']} ({row['name']})", style="bold")
-        line.append("  ").append_text(state_of(row)).append(f"  {clock}", "dim")
+        title = Text(harmless(f"{row['flow']} ({row['name']})"), style="bold")
+        line = Text("  ").append_text(state_of(row)).append(f"  {clock}", "dim")
         if self._watched.reading is not None:
             line.append(f"  {reading_words(self._watched.reading)}", "yellow")
-        return line
+        title.truncate(max(self._where.width - line.cell_len, _LEAST_TITLE), overflow="crop")
+        return title.append_text(line)
 
 
-def _key() -> str:
-    """Return the key that was pressed; an arrow is several characters."""
-    return os.read(sys.stdin.fileno(), 8).decode(errors="replace")
+def _keys() -> list[str]:
+    """Return the keys that were pressed; an arrow is several characters."""
+    typed = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
+    return _KEY.findall(typed) or [""]
 
 
 def _leave(number: int, _: object) -> None:

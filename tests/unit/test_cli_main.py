@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from cli_runs import WrittenRun
 
 from hpc_flows.cli import main as main_module
 from hpc_flows.cli.command import LazyGroup
 from hpc_flows.cli.main import cli, invoke
+from hpc_flows.cli.terminal import harmless
 from hpc_flows.exceptions import ClusterError
 
 if TYPE_CHECKING:
@@ -197,3 +199,29 @@ def test_version_says_where_things_lie(home: Path, capsys: pytest.CaptureFixture
     facts = json.loads(capsys.readouterr().out)
     assert facts["home"] == str(home)
     assert facts["python"].endswith(f"({sys.executable})")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_no_name_is_too_strange_for_a_terminal(encoding: str, home: Path) -> None:
+    WrittenRun(home, "run-1", name="\u0645\u0631 \U0001f600", flow="Pr\xfcfung \udce9").end(1)
+    told = run_python("-m", "hpc_flows", "runs", "ls", "--json", PYTHONIOENCODING=encoding)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)[0]["name"] == "\u0645\u0631 \U0001f600"
+    shown = run_python("-m", "hpc_flows", "runs", "ls", PYTHONIOENCODING=encoding)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Completed" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a\x1b]52;c;ZXZpbA==\x07b", "ab"),  # writes into the clipboard
+        ("a\x1b[2J\x1b[31mb\x1b[0m", "ab"),
+        ("a\x9b2Jb\r\x08", "a2Jb"),
+        ("a\x1bPq#1~\x1b\\b\x1bcc\x1b", "abc"),
+        ("two\n\tlines \u0645 \U0001f600", "two\n\tlines \u0645 \U0001f600"),
+    ],
+)
+def test_what_others_named_moves_no_terminal(text: str, plain: str) -> None:
+    assert harmless(text) == plain
+    assert harmless(f"\x1b[1;31m{text}", colours=True).startswith("\x1b[1;31m" + plain[0])
