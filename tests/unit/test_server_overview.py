@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli_runs import START, WrittenRun
 from server_data import ALL
 from server_filled import ADA, BOB, BOTH, NOW, filled
+from server_site import make_site
 from server_stories import ARTIFACT
 
 from hpc_flows.server.db import open_database
@@ -28,7 +31,6 @@ from hpc_flows.server.retention import delete_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -226,3 +228,28 @@ def test_an_answer_is_made_of_one_state_of_the_database(database: Database) -> N
         assert flow_runs.flow_run(connection, ALL, "bobs") is not None
     with database.reading() as connection:
         assert flow_runs.flow_run(connection, ALL, "bobs") is None
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_time_that_is_far_off_spoils_nobodys_charts(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = None if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    site = make_site(tmp_path / "server", url)
+    run = WrittenRun(tmp_path / "home")
+    for id_ in ("t1", "t2"):
+        run.task_run(0, id_, "train")
+        run.state(1, id_, "RUNNING", "Running")
+        run.state(40 * 86400, id_, "COMPLETED", "Completed")
+    run.end(1e18)  # by a clock that is wrong
+    lines = b"".join(path.read_bytes() for path in Path(run.folder, "journal").iterdir())
+    assert site.ask("ann", "PUT", f"/runs/{run.id}", json={}).status_code == 200
+    assert site.send("ann", run.id, lines).json()["refused"] == 0
+    strip = site.ask("root", "GET", "/dashboard").json()["strip"]
+    assert [each["completed"] for each in strip] == [0] * (overview.BARS - 1) + [1]
+    timeline = f"/flow-runs/{run.id}/timeline?limit=1"
+    shown = site.ask("ann", "GET", f"{timeline}&from={START}&to={START + 0.1}").json()
+    assert [task["waiting"][-1] for task in shown["tasks"]] == [2]
+    for odd in ("from=nan", "to=nan", "from=inf", "to=-inf", "from=-1e300&to=1e300"):
+        assert site.ask("ann", "GET", f"{timeline}&{odd}").status_code == 200, odd
+    site.close()

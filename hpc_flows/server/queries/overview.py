@@ -130,13 +130,13 @@ def _states(connection: Connection, sight: Sight, begin: float) -> dict[str, int
 def _strip(connection: Connection, sight: Sight, begin: float, end: float) -> list[dict[str, Any]]:
     step = (end - begin) / BARS
     table = flow_runs.c
-    bar = step_of(connection, (table.ended - begin) / step)
+    bar = step_of(connection, (table.ended - begin) / step, BARS - 1)
     query = _mine(sight, bar, table.state_type, func.count()).where(table.ended >= begin)
     bars = [{"t": begin + at * step, "completed": 0, "failed": 0} for at in range(BARS)]
     for at, type_, n in connection.execute(query.group_by(bar, table.state_type)):
         name = "completed" if type_ == "COMPLETED" else "failed" if type_ in BAD else None
         if name is not None:
-            bars[min(max(at, 0), BARS - 1)][name] += n
+            bars[at][name] += n
     return bars
 
 

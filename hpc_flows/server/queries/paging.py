@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, cast, func, select
+from sqlalchemy import Integer, case, cast, func, select
 
 from hpc_flows.exceptions import close_match
 
@@ -84,12 +84,12 @@ def page(items: list[Any], total: int | None, limit: int, offset: int) -> dict[s
     }
 
 
-def step_of(connection: Connection, place: ColumnElement[Any]) -> ColumnElement[int]:
-    """Return the whole part of a number that is not negative."""
+def step_of(connection: Connection, place: ColumnElement[Any], most: int) -> ColumnElement[int]:
+    """Return the whole part of a number, 0 for what is less and `most` for what is more."""
     # SQLite cuts what is cast, and has no floor() everywhere; PostgreSQL rounds what is cast.
-    if connection.dialect.name == "sqlite":
-        return cast(place, Integer)
-    return cast(func.floor(place), Integer)
+    whole = place if connection.dialect.name == "sqlite" else func.floor(place)
+    # Times are as wrong as clocks are, and PostgreSQL refuses to cast what fits no integer.
+    return case((place >= most, most), (place < 0, 0), else_=cast(whole, Integer))
 
 
 def pattern(text: str) -> str:

@@ -223,14 +223,15 @@ def _bins(
     table = task_runs.c
     left_queue = func.coalesce(table.started, table.ended)
     moments = (table.created, func.coalesce(table.queued, left_queue), left_queue, table.ended)
-    columns = [step_of(connection, (moment - literal(begin)) / literal(step)) for moment in moments]
+    places = [(moment - literal(begin)) / literal(step) for moment in moments]
+    columns = [step_of(connection, place, STEPS) for place in places]
     query = select(table.task, *columns, func.count()).where(*meant)
     tasks: dict[str, list[list[int]]] = {}
     for task, *steps, n in connection.execute(query.group_by(table.task, *columns)):
         arrivals = tasks.setdefault(task, [[0] * STEPS for _ in moments])
         for at, into in zip(steps, arrivals, strict=True):
             if at is not None and at < STEPS:  # else it was after the end
-                into[max(0, at)] += n
+                into[at] += n
     return {
         "mode": "bins",
         "begin": begin,
