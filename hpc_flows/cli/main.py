@@ -96,8 +96,24 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    _open_closed_streams()
     _print_anything()
     sys.exit(invoke(sys.argv[1:] if args is None else args))
+
+
+def _open_closed_streams() -> None:
+    """Lead streams that the caller has closed (`>&-`) to nowhere.
+
+    The next file that is opened would have their number, and what programs print would be written
+    into it: a journal, say.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115 - for the whole process
+            setattr(sys, name, getattr(sys, name) or stream)
 
 
 def _print_anything() -> None:

@@ -225,3 +225,25 @@ def test_no_name_is_too_strange_for_a_terminal(encoding: str, home: Path) -> Non
 def test_what_others_named_moves_no_terminal(text: str, plain: str) -> None:
     assert harmless(text) == plain
     assert harmless(f"\x1b[1;31m{text}", colours=True).startswith("\x1b[1;31m" + plain[0])
+
+
+def test_closed_streams_lead_nowhere(home: Path) -> None:
+    WrittenRun(home, "run-1").end(1)
+    command = f"exec {sys.executable} -m hpc_flows runs ls <&- >&-"
+    shown = subprocess.run(
+        ["/bin/sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    code = (
+        "import os, sys; from hpc_flows.cli import main; main.invoke = lambda words: 0\n"
+        "try: main.main([])\n"
+        "except SystemExit: pass\n"
+        "print('to nobody'); held = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+        "os.write(1, b'of a program'); sys.exit(0 if held > 2 else 9)"
+    )
+    journal = home / "journal"
+    command = f'exec {sys.executable} -c "$CODE" {journal} <&- >&- 2>&-'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env={**os.environ, "CODE": code}, timeout=60, check=False
+    )
+    assert (done.returncode, journal.read_bytes()) == (0, b"")
