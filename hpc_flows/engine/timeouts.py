@@ -62,21 +62,24 @@ def _with_alarm(
     outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
     if outer_left and outer_left <= seconds:
         return fn(*args, **kwargs)  # the time of an enclosing call is over before ours
-    mine = Stopped(seconds)
+    mine, is_over = Stopped(seconds), False
 
     def stop(_number: int, _frame: object) -> None:
-        raise mine
+        if not is_over:  # else it strikes what comes after the call, which is none of its affair
+            raise mine
 
-    before = signal.signal(signal.SIGALRM, stop)
-    started = monotonic()
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    before, started = signal.getsignal(signal.SIGALRM), monotonic()
     try:
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
         return fn(*args, **kwargs)
     except Stopped as stopped:
+        is_over = True
         if stopped is mine:
             raise DeadlineReached(seconds) from None
         raise
     finally:
+        is_over = True  # before anything is called: signals are heard after calls
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if outer_left:
@@ -163,7 +166,10 @@ async def await_within(seconds: float, awaitable: Awaitable[Any]) -> Any:
     try:
         with watched:
             async with limit:
-                return await awaitable
+                try:
+                    return await awaitable
+                finally:
+                    watched.is_over = True
     except TimeoutError:
         if limit.expired():
             raise DeadlineReached(seconds) from None
@@ -186,6 +192,7 @@ class _Watched:
         # A little later than asyncio, which ends what awaits more gently.
         self.deadline = monotonic() + seconds + max(0.05, seconds / 20)
         self.stop = Stopped(seconds)
+        self.is_over = False
 
     def __enter__(self) -> None:
         import signal  # noqa: PLC0415 - few tasks have a time limit
@@ -251,5 +258,5 @@ class _LoopAlarm:
         except RuntimeError:  # the loop has ended
             return
         for watched in due:
-            if watched.task is running:
+            if watched.task is running and not watched.is_over:
                 raise watched.stop

@@ -1,0 +1,85 @@
+"""A time limit that is reached just as its call ends strikes nothing that comes after the call."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from hpc_flows.engine.timeouts import DeadlineReached, await_within, call_within
+
+ALARM = {signal.SIGALRM}
+
+
+@pytest.fixture(autouse=True)
+def _alarm_is_heard_again() -> Any:
+    before = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARM)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def _until_the_alarm_is_due() -> str:
+    """Return once the alarm has been sent, and not heard."""
+    while signal.SIGALRM not in signal.sigpending():
+        time.sleep(0.001)
+    return "value"
+
+
+def test_an_alarm_that_comes_when_the_call_has_ended_does_not_stop_what_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_timer = signal.setitimer
+
+    def hearing(which: int, seconds: float) -> tuple[float, float]:
+        if not seconds:  # the call has ended
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARM)
+        return set_timer(which, seconds)
+
+    def work() -> str:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALARM)
+        set_timer(signal.ITIMER_REAL, 0.001)
+        return _until_the_alarm_is_due()
+
+    monkeypatch.setattr(signal, "setitimer", hearing)
+    assert call_within(60.0, work, (), {}) == "value"
+
+
+def test_an_alarm_that_comes_before_the_call_has_begun_is_its_time_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_timer = signal.setitimer
+
+    def slowly(which: int, seconds: float) -> tuple[float, float]:
+        left = set_timer(which, seconds)
+        if seconds:
+            signal.sigtimedwait(set(), 0.1)  # returns once the alarm has been heard
+        return left
+
+    monkeypatch.setattr(signal, "setitimer", slowly)
+    with pytest.raises(DeadlineReached):
+        call_within(0.001, _until_the_alarm_is_due, (), {})
+
+
+def test_an_alarm_that_comes_when_a_coroutine_has_ended_does_not_cancel_what_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leave = asyncio.Timeout.__aexit__
+
+    async def hearing(limit: asyncio.Timeout, *error: Any) -> bool | None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARM)
+        return await leave(limit, *error)
+
+    async def work() -> str:
+        return _until_the_alarm_is_due()
+
+    async def main() -> list[Any]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALARM)
+        value = await await_within(0.001, work())
+        return [value, await asyncio.sleep(0.01, "not cancelled")]
+
+    monkeypatch.setattr(asyncio.Timeout, "__aexit__", hearing)
+    assert asyncio.run(main()) == ["value", "not cancelled"]
