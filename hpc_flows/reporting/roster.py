@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Seconds after which a run is looked at again that another relay reports, that is refused, or
 #: whose journals cannot be read.
 _CLAIMED_AGAIN, _REFUSED_AGAIN, _UNREADABLE_AGAIN = 5.0, 300.0, 5.0
+#: Seconds in which a run's folder gets its journals; without them it is no run.
+_MADE_WITHIN = 10.0
 
 
 class Roster:
@@ -114,7 +116,11 @@ class Roster:
 
     def is_quiet(self) -> bool:
         """Tell whether no run is live, here or with another relay, and nothing is left to send."""
-        return all(each.over and each.feed is None for each in self._all())
+        # What waits is left to others where its trouble is the run's own, and not the sink's.
+        return all(
+            each.over and each.feed is None and (not each.unsent or bool(each.trouble))
+            for each in self._all()
+        )
 
     def has_looked(self) -> bool:
         """Tell whether every run was looked at."""
@@ -175,7 +181,7 @@ class Roster:
     def close(self) -> None:
         """Keep all cursors and give all claims back."""
         for each in self._all():
-            if each.feed is not None:
+            if each.feed is not None and each.holds_claim():
                 each.feed.save(force=True)
             each.rest()
 
@@ -214,6 +220,8 @@ class Roster:
 
     def _fed(self, each: Watched) -> bool:
         """Send something of a run; tell whether there is more."""
+        if not each.holds_claim():
+            each.rest()  # another relay goes on from the cursor in the folder; so do we, after it
         if self._only is not None:  # asked before it is read for the last time
             each.is_closed = self._only.is_closed(each.id)
         feed = each.feed or RunFeed(describe(each.id, each.folder), self._sink, self.store)
@@ -265,10 +273,15 @@ class Roster:
 
     def _drop(self, each: Watched) -> None:
         """Forget a run whose folder was deleted; what was not sent of it is gone with it."""
-        if os.path.isdir(each.folder):  # it is being made, or being deleted
-            each.next = time.monotonic() + QUICKEST
+        if os.path.isdir(each.folder) and each.idle() < _MADE_WITHIN:
+            each.next = time.monotonic() + QUICKEST  # it is being made, or being deleted
             return
         each.rest()
+        if os.path.isdir(each.folder):
+            # Who made it was killed at that, or a purge took the journals.
+            each.unsent, each.looked, each.over = 0, True, True
+            each.look_again(0.0)
+            return
         if self._only is not None:  # the driver's own: it will not come back
             each.unsent, each.looked, each.next = 0, True, float("inf")
             return

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hpc_flows.exceptions import LeaseError
 from hpc_flows.journal.index import summarise
 from hpc_flows.journal.reader import iter_run
 from hpc_flows.journal.replay import RunView
@@ -96,14 +98,22 @@ class Watched:
         """Return for how many seconds nothing new has come."""
         return time.monotonic() - self._changed
 
+    def holds_claim(self) -> bool:
+        """Tell whether the right to report it is this relay's; True also before it is asked for.
+
+        A process that was stopped for longer than a lease lasts has lost it to another relay.
+        """
+        return self.claim is None or self.claim.is_held()
+
     def rest(self) -> None:
         """Let go of everything that is only needed while there is something to send."""
         if self.feed is not None:
             self.sent += self.feed.sent
             self.feed = None
-        if self.claim is not None:
-            self.claim.release(forget=True)
-            self.claim = None
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            with suppress(LeaseError):  # a disk that takes nothing any more: it ends by its time
+                claim.release(forget=True)
 
 
 def has_open_jobs(folder: str) -> bool:
