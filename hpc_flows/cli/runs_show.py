@@ -109,7 +109,8 @@ def _print_head(root: FlowRunView | None, about: RunSummary, where: Console) -> 
     if is_orphan(about):
         line.append(f", and its driver is gone (process {about.pid} of {about.host})", "red")
     if about.name:
-        click.echo(click.style(f"{about.name}  ", bold=True) + f"flow {about.flow}  ", nl=False)
+        what = f"flow {about.flow}" if about.flow else "task"
+        click.echo(click.style(f"{about.name}  ", bold=True) + f"{what}  ", nl=False)
     where.print(line)
     fields = {"id": about.id, "started": _times(about), "folder": about.path}
     if root is not None and root.parameters:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_flows.exceptions import JournalError, UnknownRun, close_match
 from hpc_flows.journal.event import is_driver
-from hpc_flows.journal.reader import decode
-from hpc_flows.journal.views import FlowRunView
+from hpc_flows.journal.reader import decode, iter_run
+from hpc_flows.journal.views import FlowRunView, TaskRunView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +28,12 @@ _TAIL = 64 * 1024
 #: Seconds after which a journal that nobody writes to is read whole if no end was found in these.
 _REST = 60.0
 
-_FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
+#: The ends of runs; of several that stand for one the last in this order counts.
+_BY_WEIGHT = ("COMPLETED", "CANCELLED", "CRASHED", "FAILED")
+_FINAL = frozenset(_BY_WEIGHT)
+
+#: Bytes of the journals of tasks that were called outside of any flow, up to which they are read.
+_FEW_TASKS = 1 << 20
 
 #: Seconds by which the clocks of a process and of its run.json may differ.
 _CLOCK_SLACK = 2.0
@@ -48,7 +53,8 @@ class RunSummary:
     """A run in a list of runs.
 
     Attributes:
-        id, name, flow: of the root flow run.
+        id, name, flow: of the root flow run; of a task that was called outside of any flow the
+            run's id, the task's name, and nothing.
         path: the run's folder.
         created, started, ended: seconds since 1970, or None.
         state_type, state_name, message: of the root flow run, or None.
@@ -135,7 +141,40 @@ def summarise(run_dir: str) -> RunSummary:
     summary.state_type = root.state_type
     summary.state_name = root.state_name
     summary.message = root.message
+    if root.state is None and facts["task"] and summary.alive is False:
+        _sum_up_tasks(summary)
     return summary
+
+
+def _sum_up_tasks(summary: RunSummary) -> None:
+    """Take the end of a task that was called outside of any flow, and of what it called."""
+    runs: dict[str, TaskRunView] = {}
+    try:
+        if _size(summary.path) > _FEW_TASKS:
+            return
+        for event in iter_run(summary.path):
+            if event.kind == "state" and event.data.get("subject") == "task":
+                id_ = str(event.data.get("id"))
+                runs.setdefault(id_, TaskRunView(id_)).change(event)
+    except (JournalError, KeyError, TypeError, ValueError):
+        return  # its end is not known
+    ends = [run for run in runs.values() if run.ended is not None]
+    if not ends or len(ends) < len(runs):
+        return
+    worst = max(ends, key=lambda run: _BY_WEIGHT.index(run.state_type or ""))
+    summary.started = min((r.started for r in ends if r.started), default=summary.started)
+    summary.ended = max(run.ended or 0.0 for run in ends)
+    summary.state_type, summary.state_name = worst.state_type, worst.state_name
+    summary.message = worst.message
+
+
+def _size(run_dir: str) -> int:
+    """Return the bytes of a run's journals."""
+    try:
+        with os.scandir(os.path.join(run_dir, "journal")) as entries:
+            return sum(entry.stat().st_size for entry in entries)
+    except OSError:
+        return 0
 
 
 def _folders(home: str) -> list[str]:
@@ -172,6 +211,7 @@ def _facts(run_dir: str) -> dict[str, Any]:
         "id": os.path.basename(run_dir),
         "name": str(found.get("name", "")),
         "flow": str(found.get("flow", "")),
+        "task": str(found.get("task", "")),
         "host": str(found.get("host", "")),
         "created": float(created) if isinstance(created, int | float) else 0.0,
         "pid": pid if isinstance(pid, int) else None,

@@ -84,6 +84,29 @@ def test_a_driver_that_died_shows(root: str) -> None:
     assert alive == {"dead": False, "elsewhere": None}
 
 
+@pytest.mark.parametrize(
+    ("ends", "stand"),
+    [
+        ("COMPLETED COMPLETED", "COMPLETED"),
+        ("FAILED COMPLETED", "FAILED"),
+        ("COMPLETED RUNNING", None),  # its driver was killed
+        ("", None),
+    ],
+)
+def test_a_task_outside_of_any_flow_has_ended_as_its_runs_have(
+    root: str, ends: str, stand: str | None
+) -> None:
+    facts = {"task": "add", "name": "add", "host": os.uname().nodename, "pid": gone_pid()}
+    path = create_run(root, "aaaa-1", facts)
+    with JournalWriter(path, "aaaa-1", "driver") as journal:
+        for number, type_ in enumerate(ends.split()):
+            state = {"subject": "task", "id": f"t-{number}", "attempt": 1}
+            journal.write("state", state | {"type": "RUNNING", "name": "Running"})
+            journal.write("state", state | {"type": type_, "name": type_.capitalize()})
+    run = list_runs(root)[0]
+    assert (run.state_type, run.ended is None) == (stand, stand is None)
+
+
 def test_damaged_runs_are_listed_with_what_is_left(root: str) -> None:
     for id_, text in (("aaaa-1", "{"), ("bbbb-2", "[]"), ("cccc-3", '{"created": "x", "pid": {}}')):
         path = create_run(root, id_)
