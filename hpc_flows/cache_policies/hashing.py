@@ -12,6 +12,7 @@ import sys
 from _blake2 import blake2b
 
 from hpc_flows.exceptions import HashError
+from hpc_flows.serializers.attributes import attributes_beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -299,16 +300,6 @@ def code_digest(code: CodeType) -> bytes:
     # A docstring is the first constant, and says nothing of what is done.
     names = [" ".join(each).encode() for each in (code.co_names, code.co_varnames)]
     return _digest(b"code", [code.co_code, *names, *constants])
-
-
-def attributes_beside(value: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return the attributes of an object but those of these names, and what it can find again."""
-    own = getattr(value, "__dict__", None) or {}
-    found = {name: item for name, item in own.items() if name not in names}
-    for name in list(found):
-        if type(getattr(type(value), name, None)).__name__ == "cached_property":
-            del found[name]
-    return found
 
 
 def _paired(value: Any, pairs: Iterable[Any]) -> Any:

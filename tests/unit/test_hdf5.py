@@ -202,6 +202,11 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
 class Pair(NamedTuple):
     first: Any
     second: Any
@@ -237,6 +242,47 @@ def test_dataclasses_and_named_tuples_are_made_again_without_being_called() -> N
     assert found["p"].second == [Slotted(7)]
 
 
+@dataclass
+class Model:
+    weights: Any
+
+    def __post_init__(self) -> None:
+        self.places = {name: at for at, name in enumerate(self.weights)}
+
+
+class Labelled(Pair):
+    """A named tuple that can be given attributes, which one made by NamedTuple cannot."""
+
+
+def test_what_an_object_keeps_beside_its_fields_comes_back_with_it(tmp_path: Path) -> None:
+    pair = Labelled(1, 2)
+    pair.label = "x"  # type: ignore[attr-defined]  # as users do
+    found = again({"m": Model({"a": 1.5, "b": 2.5}), "p": pair})
+    assert found["m"].places == {"a": 0, "b": 1}
+    assert (type(found["p"]), found["p"], found["p"].label) == (Labelled, pair, "x")
+    bad = Model({"a": 1.5})
+    bad.places = {"a": object()}  # type: ignore[dict-item]  # what has no form
+    with pytest.raises(ResultError, match=r"no form for the value\.places\['a'\]"):
+        PLAIN.dump(bad, str(tmp_path / "bad.h5"))
+
+
+def test_numbers_of_more_digits_than_python_writes_come_back() -> None:
+    assert again([10**5000, {"a": -(10**5000)}]) == [10**5000, {"a": -(10**5000)}]
+
+
+def test_texts_in_columns_order_come_back_in_it() -> None:
+    found = again(np.asfortranarray(np.array([["a", "b"], ["c", "d"]], dtype=object)))
+    assert found.flags.f_contiguous
+    assert found.tolist() == [["a", "b"], ["c", "d"]]
+
+
+def test_fields_that_share_their_bytes_are_refused_with_the_reason() -> None:
+    kind = np.dtype({"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]})
+    with pytest.raises(ResultError, match="whose fields overlap"):
+        again(np.zeros(2, kind))
+    assert again(np.ones(2, kind), WITH_PICKLES)["b"].tolist() == np.ones(2, kind)["b"].tolist()
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -248,9 +294,17 @@ def test_dataclasses_and_named_tuples_are_made_again_without_being_called() -> N
         decimal.Decimal("1.10"),
         uuid.UUID(int=7),
         Path("/scratch/data"),
+        # A moment that the clocks leave out, and the ends of time, which no other zone has.
+        dt.datetime(2024, 3, 31, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+        dt.datetime.min.replace(tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+        dt.datetime.max.replace(tzinfo=zoneinfo.ZoneInfo("America/New_York")),
         Colour.RED,
+        Access.READ | Access.WRITE,
+        Access(0),
         2**70,
         "a\0b",
+        "a\0b" * 40_000,
+        "\ud800" * 40_000,
         "\ud800",
         "x" * 200_000,
         b"\0" * 100_000,

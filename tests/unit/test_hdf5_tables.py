@@ -169,3 +169,25 @@ def test_subclasses_of_tables_are_not_taken_for_tables() -> None:
 
     with pytest.raises(ResultError, match=r"of type '.*Special'"):
         PLAIN.dumps(Special({"a": [1]}))
+
+
+@pytest.mark.parametrize(
+    "freq",
+    [
+        pd.DateOffset(months=1, days=1),
+        pd.offsets.BusinessHour(start="10:00"),
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-02"]),
+        pd.offsets.MonthEnd(normalize=True),
+    ],
+    ids=repr,
+)
+def test_a_frequency_without_a_name_is_refused_or_pickled_beside_the_times(freq: Any) -> None:
+    table = pd.DataFrame({"x": range(3)}, index=pd.date_range("2020", periods=3, freq=freq))
+    with pytest.raises(ResultError, match=r"index, .* has no name; `index\.freq = None` forgets"):
+        PLAIN.dumps(table)
+    serializer = HDF5Serializer(pickle_rest=True)
+    found = serializer.loads(serializer.dumps(table))
+    pd.testing.assert_frame_equal(found, table)
+    assert found.index.freq == freq
+    table.index.freq = None
+    check(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +156,10 @@ def _to_stored_fields(array: Any, where: str) -> Any:
     for name in array.dtype.names:
         if not is_text(name):
             refuse(where, array, f" with the field {name!r}: it holds a NUL or is no Unicode")
+    places = [array.dtype.fields[name] for name in array.dtype.names]
+    spans = sorted((start, start + part.itemsize) for part, start, *_ in places)
+    if any(end > start for (_, end), (start, _) in pairwise(spans)):
+        refuse(where, array, f", whose fields overlap: {array.dtype}")
     parts = {
         name: to_stored(_no_objects(array[name], f"{where}[{name!r}]"), f"{where}[{name!r}]")
         for name in array.dtype.names
@@ -287,12 +291,15 @@ def _write_texts(group: h5py.Group, name: str, array: Any, where: str) -> Any:
     dataset = group.create_dataset(name, shape=array.shape, dtype=h5py.string_dtype())
     if array.size:
         dataset[...] = objects
-    describe(dataset, {"texts": kind})
+    described = {"texts": kind}
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        described["order"] = "F"
+    describe(dataset, described)
     return dataset
 
 
 def _read_texts(dataset: h5py.Dataset, description: dict[str, Any]) -> Any:
-    array = np.empty(dataset.shape, dtype=object)
+    array = np.empty(dataset.shape, dtype=object, order=description.get("order", "C"))
     if array.size:
         array[...] = dataset.asstr()[()]
     return array if description["texts"] == "objects" else array.astype(np.dtypes.StringDType())

@@ -8,6 +8,8 @@ as JSON. An object without that attribute is what it looks like.
 * The root group is the container itself, or holds anything else as its member `value`.
 * `{"kind": "dict", "members": [[name, tag, key], ...]}`: the members in their order; `tag` says of
   an attribute what its type cannot, `key` what the name in the file does not. Both can be left out.
+* `{"kind": "dataclass", "class": ..., "members": ..., "more": [name, ...]}`: `more` are attributes
+  that are no fields.
 * `{"dtype": ..., "order": "F"}` beside an array whose type HDF5 does not have.
 """
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from hpc_flows.exceptions import ResultError
 from hpc_flows.serializers.hdf5 import scalars
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _INDEX = "__index__"
 _COLUMNS = "__columns__"
 _ATTRS = "__attrs__"
+_FREQ = "__freq__"
 
 #: What the codes of a column of objects say: a text, or which of pandas' words for "missing".
 _ABSENT = (None, float("nan"), pd.NA)
@@ -126,9 +128,30 @@ def _write_index(writer: Writer, group: h5py.Group, index: pd.Index, where: str)
         writer.write(group, "values", np.array(labels, dtype=object), where)
         describe(group, {"kind": "pandas.Index", "names": names, "labels": "JSON"})
         return
+    freq = None
+    if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) and index.freq is not None:
+        freq = _frequency(writer, group, index, where)
     _write_vector(writer, group, "values", index.array, where)
-    freq = getattr(index, "freqstr", None)
     describe(group, {"kind": "pandas.Index", "names": names, "freq": freq})
+
+
+def _says(name: str, freq: Any) -> bool:
+    """Tell whether a frequency can be made again from its name."""
+    try:
+        return bool(to_offset(name) == freq)
+    except ValueError:
+        return False
+
+
+def _frequency(writer: Writer, group: h5py.Group, index: Any, where: str) -> str | None:
+    """Return the name of an index's frequency; without one, pickle it and return None."""
+    if _says(index.freqstr, index.freq):
+        return str(index.freqstr)
+    if not writer.pickle_rest:
+        why = f", whose frequency {index.freq!r} has no name; `index.freq = None` forgets it"
+        refuse(where, index, why)
+    writer.pickle(group, _FREQ, index.freq, f"{where}.freq")
+    return None
 
 
 def _read_index(reader: Reader, group: h5py.Group, description: dict[str, Any]) -> pd.Index:
@@ -148,6 +171,8 @@ def _read_index(reader: Reader, group: h5py.Group, description: dict[str, Any]) 
     index = pd.Index(values, dtype=dtype, name=names[0], copy=False)
     if description.get("freq") and isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
         index.freq = description["freq"]
+    if _FREQ in group:
+        index.freq = reader.read(group[_FREQ])
     return index
 
 

@@ -164,6 +164,7 @@ class Part:
             "numpy",
             "bytes",
             "bytearray",
+            "str",
             "pickle",
         )
         below = self._reader.read(node) if scalar else Part(node, self._reader)

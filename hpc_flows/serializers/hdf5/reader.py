@@ -115,9 +115,8 @@ class Reader:
             return self._pickled(dataset, description)
         if kind == "scalar":
             return scalars.decode(_scalar(dataset), description.get("tag"))
-        if kind in ("bytes", "bytearray"):
-            data = read_array(dataset, description).tobytes()
-            return bytearray(data) if kind == "bytearray" else data
+        if kind in _BYTES:
+            return _BYTES[kind](read_array(dataset, description).tobytes())
         if kind is not None and kind.startswith("pandas."):
             from hpc_flows.serializers.hdf5 import frames  # noqa: PLC0415 - pandas takes 300 ms
 
@@ -145,6 +144,12 @@ class Reader:
         except Exception as error:
             raise ResultError(f"{dataset.name}: {not_unpicklable(error)}") from error
 
+
+_BYTES: dict[str, Callable[[bytes], Any]] = {
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "str": lambda data: data.decode("utf-8", "surrogatepass"),
+}
 
 _KINDS: dict[str, Callable[[Any], Any]] = {
     "numpy": lambda array: array[()] if array.dtype.kind != "O" else array.item(),
@@ -189,9 +194,13 @@ def _attribute(found: Any, tag: str | None) -> Any:
 
 def _rebuilt(group: h5py.Group, description: dict[str, Any], members: dict[str, Any]) -> Any:
     class_ = _class(group, description)
+    more = {name for name in description.get("more", ()) if not name.startswith("__")}
     if description["kind"] == "namedtuple":
-        return class_(**members)
-    known = {field.name for field in dataclasses.fields(class_)}
+        value = class_(**{name: item for name, item in members.items() if name not in more})
+        for name in more & members.keys():
+            setattr(value, name, members[name])
+        return value
+    known = {field.name for field in dataclasses.fields(class_)} | more
     if not members.keys() <= known:
         raise ResultError(
             f"{group.name} holds fields that {description['class']} no longer has: "

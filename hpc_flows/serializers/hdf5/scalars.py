@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: Attributes of the common format must be smaller than 64 KB.
 LARGEST = 60_000
 
+#: Integers of more bits are written in hexadecimal.
+_MOST_BITS = 10_000
+
 _INT64 = range(-(2**63), 2**63)
 
 _NATIVE = (bool, int, float, complex)
@@ -39,7 +42,7 @@ def encode(value: Any, where: str) -> tuple[Any, str | None] | None:
     if kind in _NATIVE and (kind is not int or value in _INT64):
         return value, None
     if kind is str:
-        return (value, None) if is_text(value) else (_opaque(_utf8(value)), "utf8")
+        return _text(value)
     if kind in (bytes, bytearray) and len(value) < LARGEST:
         return _opaque(bytes(value)), kind.__name__
     if value is None:
@@ -113,11 +116,19 @@ def _json_key(key: Any) -> Any:
     return {"float": key.hex()} if type(key) is float else key
 
 
+def _text(value: str) -> tuple[Any, str | None] | None:
+    if is_text(value):
+        return value, None
+    data = utf8(value)
+    return (_opaque(data), "utf8") if len(data) < LARGEST else None
+
+
 def _opaque(data: bytes) -> Any:
     return np.void(data) if data else h5py.Empty("i1")
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
+    """Return a text as bytes, also one that is no Unicode."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -147,12 +158,19 @@ def _as_text(value: Any, where: str) -> tuple[str, str] | None:
     if isinstance(value, enum.Enum):
         if not is_importable(type(value)):
             refuse(where, value, ", whose class cannot be imported by its name")
-        return value.name, f"enum {qualified(type(value))}"
+        return _name_of(value), f"enum {qualified(type(value))}"
     for name, (to_text, _) in _TEXTS.items():
         if _TYPES.get(name) is type(value):
             text = to_text(value)
             return None if text is None else (text, name)
     return None
+
+
+def _name_of(member: enum.Enum) -> str:
+    """Return the name of a member; flags that are set together have none, but a number."""
+    if isinstance(member, enum.Flag) and member.name not in type(member).__members__:
+        return f"={member.value}"
+    return member.name
 
 
 def _moment(value: dt.datetime) -> str | None:
@@ -167,8 +185,17 @@ def _moment_again(text: str, _: str) -> dt.datetime:
     stamp, bracket, key = text.removesuffix(_FOLD[1]).partition("[")
     value = dt.datetime.fromisoformat(stamp)
     if bracket:
-        return value.astimezone(zoneinfo.ZoneInfo(key.rstrip("]")))
+        return _in_zone(value, zoneinfo.ZoneInfo(key.rstrip("]")))
     return value.replace(fold=int(text.endswith(_FOLD[1])))
+
+
+def _in_zone(value: dt.datetime, zone: zoneinfo.ZoneInfo) -> dt.datetime:
+    """Return a moment by the clock of a zone: as it was written, unless the zone has changed."""
+    for fold in (0, 1):
+        found = value.replace(tzinfo=zone, fold=fold)
+        if found.utcoffset() == value.utcoffset():
+            return found
+    return value.astimezone(zone)
 
 
 def _time(value: dt.time) -> str | None:
@@ -188,7 +215,12 @@ def _member(text: str, class_name: str) -> enum.Enum:
     class_ = loaded(class_name)
     if not (isinstance(class_, type) and issubclass(class_, enum.Enum)):
         raise ValueError(f"{class_name} is no enum")  # noqa: TRY004 - the file is wrong
-    return class_[text]
+    return class_(int(text[1:])) if text.startswith("=") else class_[text]
+
+
+def _digits(value: int) -> str:
+    # Python writes no decimal numbers of more than 4,300 digits.
+    return str(value) if value.bit_length() < _MOST_BITS else hex(value)
 
 
 def _seconds(text: str, _: str) -> dt.timedelta:
@@ -222,6 +254,6 @@ _TEXTS: dict[str, tuple[Callable[[Any], str | None], Callable[[str, str], Any]]]
     "Fraction": (str, lambda text, _: fractions.Fraction(text)),
     "UUID": (str, lambda text, _: uuid.UUID(text)),
     "Path": (str, _path),
-    "int": (str, lambda text, _: int(text)),
+    "int": (_digits, lambda text, _: int(text, 0)),
     "enum": (str, _member),
 }

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from hpc_flows.exceptions import ResultError
+from hpc_flows.serializers.attributes import attributes_beside
 from hpc_flows.serializers.described import Described
 from hpc_flows.serializers.hdf5 import scalars
 from hpc_flows.serializers.hdf5.arrays import is_text, write_array
@@ -112,10 +113,12 @@ class Writer:
         if not is_importable(class_):
             refuse(where, value, ", whose class cannot be imported by its name")
         named = getattr(class_, "_fields", None) or [f.name for f in dataclasses.fields(value)]
-        missing = [name for name in named if not hasattr(value, name)]
-        members = [(n, getattr(value, n), f"{where}.{n}") for n in named if n not in missing]
+        more = attributes_beside(value, named)
+        found = {name: getattr(value, name) for name in named if hasattr(value, name)}
+        members = [(n, item, f"{where}.{n}") for n, item in {**found, **more}.items()]
         kind = "namedtuple" if isinstance(value, tuple) else "dataclass"
-        self._members(group, {"kind": kind, "class": qualified(class_)}, members)
+        description = {"kind": kind, "class": qualified(class_)}
+        self._members(group, {**description, "more": list(more)} if more else description, members)
 
     def _members(
         self, group: h5py.Group, description: dict[str, Any], members: list[tuple[Any, Any, str]]
@@ -206,8 +209,9 @@ class Writer:
             array = np.array(value, dtype=object if items is str else None)
             dataset = write_array(group, name, array, self.layout, where)
             description = {**description_of(dataset), "kind": kind.__name__}
-        elif kind in (bytes, bytearray):
-            array = np.frombuffer(value, dtype=np.uint8)
+        elif kind in (bytes, bytearray, str):
+            data = scalars.utf8(value) if kind is str else value
+            array = np.frombuffer(data, dtype=np.uint8)
             dataset = write_array(group, name, array, self.layout, where)
             description = {"kind": kind.__name__}
         else:
