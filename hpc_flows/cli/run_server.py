@@ -130,18 +130,23 @@ class Server:
 
     def follow(self, row: Row, *, level: int, task_run: bool) -> Iterator[Row | None]:
         """Give log records as they come until the run has ended; None while there is none."""
-        whose = self._whose(row, task_run=task_run)
-        after: str | None = None
+        whose = {**self._whose(row, task_run=task_run), "level": level or None}
+        arrived = self._api.logs(**whose, limit=1)["arrived"]
+        shown = set()
+        for record in self._api.all_logs(**whose):
+            if int(record["id"]) > int(arrived):  # came meanwhile, and will come again
+                shown.add(record["id"])
+            yield _record(dict(record))
         while True:
             last = self.flow_run(row["flow_run"] if task_run else row["id"])["state_type"] in _FINAL
-            while True:
-                page: Any = self._api.logs(**whose, level=level or None, after=after, limit=500)
+            # Not by their times: what nodes have written comes after what was written later.
+            more: str | None = arrived
+            while more:
+                page = self._api.logs(**whose, arrived=arrived, limit=500)
                 for record in page["items"]:
-                    after = record.get("cursor", after)
-                    yield _record(dict(record))
-                after = page.get("next") or after
-                if not page.get("next"):
-                    break
+                    if record["id"] not in shown:
+                        yield _record(dict(record))
+                arrived, more = page["arrived"], page["next"]
             if last:
                 return
             yield None

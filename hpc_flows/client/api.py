@@ -97,6 +97,7 @@ class LogPage(TypedDict, total=False):
     next: str | None
     previous: str | None
     dropped: int
+    arrived: str
 
 
 class Command(TypedDict, total=False):
@@ -176,9 +177,10 @@ class Api:
         after = filters.pop("after", None)
         while True:
             page = self.logs(**filters, after=after, limit=_PAGE)
+            # A search may have found nothing yet in what it has looked through.
             yield from page["items"]
             after = page.get("next")
-            if not after or not page["items"]:
+            if not after:
                 return
 
     def every(self, path: str, **filters: Any) -> Iterator[Any]:

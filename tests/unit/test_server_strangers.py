@@ -52,6 +52,7 @@ CHOOSING: dict[str, tuple[Any, ...]] = {
     "phase": ("queued", "running"),
     "search": (MARK,),
     "open": (f"measure-{MARK}",),
+    "arrived": ("0",),
 }
 #: Words that choose a part or an order of what may be seen.
 HARMLESS = {

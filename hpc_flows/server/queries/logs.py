@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, tuple_
 
-from hpc_flows.server.db.models import flow_runs, logs, runs, task_runs
+from hpc_flows.server.db.models import first_key, flow_runs, last_key, logs, runs, task_runs
 from hpc_flows.server.db.sight import Sight, visible
 from hpc_flows.server.queries.paging import checked_range, pattern
 
@@ -51,7 +51,7 @@ def list_logs(  # what, which, from where to where, in which order, how many
     Returns:
         `items`, each with its `cursor`; `next`, from where to go on in the same order (as `after`
         when it is ascending, as `before` when descending) or None at the end; `previous`, the
-        other way; `dropped`, how many the run could not keep.
+        other way; `dropped`, how many the run could not keep; `arrived`, for `list_arrivals`.
 
     Raises:
         ValueError: a cursor, the order or the limit cannot be, or the run is not told.
@@ -61,7 +61,7 @@ def list_logs(  # what, which, from where to where, in which order, how many
         raise ValueError(f"order is asc or desc, and {order!r:.50} is not.")
     run = _run_of(connection, sight, chosen)
     if run is None:
-        return {"items": [], "next": None, "previous": None, "dropped": 0}
+        return dict(_NOTHING)
     place = _Place(order == "asc", after, before)
     meant = _of(run.pk, chosen)
     of_task_run = chosen.task_run is not None
@@ -71,11 +71,66 @@ def list_logs(  # what, which, from where to where, in which order, how many
     if len(rows) > limit:
         end = items[-1]["cursor"]
     previous = items[0]["cursor"] if items else after or before
-    return {"items": items, "next": end, "previous": previous, "dropped": run.dropped}
+    return {
+        "items": items,
+        "next": end,
+        "previous": previous,
+        "dropped": run.dropped,
+        "arrived": _last_of(run),
+    }
+
+
+def list_arrivals(
+    connection: Connection, sight: Sight, chosen: LogFilter, arrived: str, limit: int = 200
+) -> dict[str, Any]:
+    """Return the log records that came after an answer, in the order in which they came.
+
+    Who follows a log asks for these: what a node has written is often seen later than what the
+    driver wrote after it, and then lies before every cursor that was reached.
+
+    Returns:
+        As `list_logs`; `arrived` is where to go on, and `next` is the same while more are there.
+
+    Raises:
+        ValueError: `arrived` is none that an answer had, the limit cannot be, or the run is not
+            told.
+    """
+    checked_range(limit, 0)
+    place = _cursor(f"0:{arrived}")[1]
+    run = _run_of(connection, sight, chosen)
+    if run is None:
+        return dict(_NOTHING)
+    # By the key alone, whose end is what is new.
+    new = [logs.c.pk > max(place, first_key(run.pk)), logs.c.pk <= last_key(run.pk)]
+    query = _narrowed(_records([*new, *_of(run.pk, chosen)[1:]]), chosen).order_by(logs.c.pk)
+    rows = connection.execute(query.limit(limit + 1)).all()
+    items = [_record(row) for row in rows[:limit]]
+    more = items[-1]["id"] if len(rows) > limit else None
+    return {
+        "items": items,
+        "next": more,
+        "previous": arrived,
+        "dropped": run.dropped,
+        "arrived": more or _last_of(run),
+    }
+
+
+_NOTHING: dict[str, Any] = {
+    "items": [],
+    "next": None,
+    "previous": None,
+    "dropped": 0,
+    "arrived": "0",
+}
+
+
+def _last_of(run: Any) -> str:
+    """Return the number of the last thing that a run has heard of."""
+    return str(first_key(run.pk) + run.counter)
 
 
 def _run_of(connection: Connection, sight: Sight, chosen: LogFilter) -> Any:
-    query = select(runs.c.pk, runs.c.dropped).where(visible(sight))
+    query = select(runs.c.pk, runs.c.dropped, runs.c.counter).where(visible(sight))
     if chosen.run is not None:
         query = query.where(runs.c.id == chosen.run)
     if chosen.flow_run is not None:
@@ -137,22 +192,31 @@ def _end(
 def _found(
     meant: list[ColumnElement[bool]], chosen: LogFilter, place: _Place, end: str | None
 ) -> Select[Any]:
-    name = (
-        select(task_runs.c.name)
-        .where(task_runs.c.run_pk == logs.c.run_pk, task_runs.c.id == logs.c.task_run)
-        .scalar_subquery()
-    )
-    query = place.bounded(select(logs, name.label("task_run_name")).where(*meant))
-    if chosen.level is not None:
-        query = query.where(logs.c.level >= chosen.level)
-    if chosen.search is not None:
-        text = func.lower(logs.c.message)
-        query = query.where(text.like(pattern(chosen.search), escape="/"))
+    query = _narrowed(place.bounded(_records(meant)), chosen)
     if end is not None:
         last = tuple_(logs.c.wall, logs.c.pk)
         query = query.where(
             last <= tuple_(*_cursor(end)) if place.up else last >= tuple_(*_cursor(end))
         )
+    return query
+
+
+def _records(meant: list[ColumnElement[bool]]) -> Select[Any]:
+    name = (
+        select(task_runs.c.name)
+        .where(task_runs.c.run_pk == logs.c.run_pk, task_runs.c.id == logs.c.task_run)
+        .scalar_subquery()
+    )
+    return select(logs, name.label("task_run_name")).where(*meant)
+
+
+def _narrowed(query: Select[Any], chosen: LogFilter) -> Select[Any]:
+    """Return a query for those records only that are searched for."""
+    if chosen.level is not None:
+        query = query.where(logs.c.level >= chosen.level)
+    if chosen.search is not None:
+        text = func.lower(logs.c.message)
+        query = query.where(text.like(pattern(chosen.search), escape="/"))
     return query
 
 

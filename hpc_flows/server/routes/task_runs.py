@@ -83,14 +83,29 @@ def list_logs(
     after: Word | None = None,
     before: Word | None = None,
     order: Literal["asc", "desc"] = "asc",
+    arrived: Word | None = None,
     limit: Limit = 200,
 ) -> Response:
-    """Show log records of a run, flow run or task run."""
+    """Show log records of a run, flow run or task run, in the order of their times.
+
+    With `arrived` of an answer those that have come since, in the order in which they came: what a
+    node writes is often seen later than what was written after it.
+    """
     with here.database.reading() as connection, asking():
+        if arrived is not None:
+            _check_alone(after, before, order)
+            new = logs.list_arrivals(connection, who.sight, chosen, arrived, limit)
+            return reply(new)
         rows = logs.list_logs(
             connection, who.sight, chosen, after=after, before=before, order=order, limit=limit
         )
     return reply(found(rows))
+
+
+def _check_alone(after: str | None, before: str | None, order: str) -> None:
+    """Refuse what means nothing for records in the order in which they came."""
+    if after is not None or before is not None or order != "asc":
+        raise ValueError("With `arrived` there is no `after`, no `before`, and no other order.")
 
 
 def _job_filter(

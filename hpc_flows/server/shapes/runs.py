@@ -186,12 +186,13 @@ class LogRecord(Open):
 
 
 class Logs(Shape):
-    """Log records; `dropped` could not be kept by the run."""
+    """Log records; `dropped` could not be kept by the run, `arrived` asks for what comes later."""
 
     items: list[LogRecord]
     next: Any
     previous: Any
     dropped: int
+    arrived: str
 
 
 class Job(Open):
