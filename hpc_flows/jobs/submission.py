@@ -176,7 +176,8 @@ class Submission:
         tries: how often it was sent, or looked for; `not_before`: when to try again.
         held_since: since when it has been held back, monotonic; None while it is not.
         ended: how many of its runs are over.
-        sent: the elements that were asked for.
+        asked: the elements that its script asks for.
+        sent: those that were asked for when it was sent.
         looks: how often it was looked for in vain since it became doubtful.
         told: what the user and the journal have been told about its waiting.
         outputs: ends of its jobs' outputs that the user has been shown, without digits.
@@ -201,6 +202,7 @@ class Submission:
     held_since: float | None = None
     looks: int = 0
     ended: int = 0
+    asked: frozenset[int] = frozenset()
     sent: frozenset[int] = frozenset()
     told: set[Any] = field(default_factory=set)
     outputs: set[str] = field(default_factory=set)

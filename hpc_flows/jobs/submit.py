@@ -8,14 +8,18 @@ the token finds the job. Limits of the site hold submissions back; they do not f
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hpc_flows.engine.pausing import is_held
 from hpc_flows.exceptions import (
     HpcFlowsError,
+    JournalError,
     PayloadError,
+    SchedulerError,
     SchedulerUnavailable,
     SubmissionInDoubt,
     SubmissionThrottled,
@@ -28,10 +32,11 @@ from hpc_flows.jobs.limits import Bucket, backoff
 from hpc_flows.jobs.submission import Stage
 from hpc_flows.journal.event import told_request
 from hpc_flows.logging import ERROR
+from hpc_flows.schedulers.slurm_commands import cancel_argv
 from hpc_flows.states import Cancelled, Failed, InfrastructurePending, StateType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hpc_flows.clusters import Cluster
     from hpc_flows.jobs.submission import Element, Submission
@@ -196,29 +201,29 @@ class Desk:
         if head.prepared:
             return True
         head.resources = self.cluster.place(head.request)
-        scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
-        spec = self._spec(head)
-        title = script.title_for(head.task, len(head.elements))
-        text = script.render(self.cluster, scheduler, spec, head.folders, title)
-        try:
+        with _told_how_to_mend():
             head.payload.finish(self._root.key, self._root.run_id, head.token)
-            _write_files(head, text)
-        except OSError as error:
-            raise PayloadError(
-                f"The files of the job cannot be written: {error}. Free space there, or set "
-                "HPC_FLOWS_HOME to a folder on another file system."
-            ) from error
-        self._announce(head, spec)
+        self._write_script(head)
+        self._announce(head)
         head.prepared = True
         return True
 
+    def _write_script(self, head: Submission) -> None:
+        """Write the script, for the runs that are not over, and what lies beside it."""
+        scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
+        head.asked = frozenset(element.index for element in head.alive())
+        title = script.title_for(head.task, len(head.elements))
+        text = script.render(self.cluster, scheduler, self._spec(head), head.folders, title)
+        with _told_how_to_mend():
+            _write_files(head, text)
+
     def _spec(self, head: Submission) -> JobSpec:
-        indexes = [element.index for element in head.alive()]
+        indexes = sorted(head.asked)
         return script.spec_for(
             self.cluster, head.folders, head.resources, indexes, array=head.array
         )
 
-    def _announce(self, head: Submission, spec: JobSpec) -> None:
+    def _announce(self, head: Submission) -> None:
         head.began = time.time()
         self._root.journal.write(
             "job-intent",
@@ -227,7 +232,7 @@ class Desk:
                 "cluster": self.cluster.name,
                 "scheduler": self.cluster.scheduler,
                 "task_runs": [element.call.run.id for element in head.elements],
-                "array": spec.array,
+                "array": self._spec(head).array,
                 "script": head.folders.script,
                 "resources": told_request(head.resources),
             },
@@ -270,38 +275,65 @@ class Desk:
 
     def _send(self, head: Submission) -> None:
         scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
+        if len(head.asked) != head.left:
+            # Runs were ended while it was held back, and sbatch goes by the script alone.
+            self._write_script(head)
+        if not head.asked:
+            self._give_up(head)
+            return
         began = time.monotonic()
-        spec = self._spec(head)
-        head.sent = frozenset(element.index for element in head.alive())
-        job = scheduler.submit(spec, head.folders.script)
+        head.sent = head.asked
+        job = scheduler.submit(self._spec(head), head.folders.script)
         self._accepted(head, job, time.monotonic() - began)
 
     def _accepted(self, head: Submission, job: str, seconds: float) -> None:
         head.job = job
         head.stage = Stage.SUBMITTED
-        data = {"token": head.token, "job": job, "seconds": round(seconds, 3)}
+        try:
+            self._journal_accepted(head, seconds)
+        finally:
+            self._tracker.submitted(head)
+        self._tracker.tell(_sent_message(head, self._mode), head.elements[0])
+        self._cancel_late(head)
+
+    def _journal_accepted(self, head: Submission, seconds: float) -> None:
+        data = {"token": head.token, "job": head.job, "seconds": round(seconds, 3)}
         self._root.journal.write("job-submitted", data)
         for element in head.alive():
             run = element.call.run
             if run.state is None or run.state.type is StateType.PENDING:
                 details = {"job": element.job, "cluster": self.cluster.name}
                 self._root.record("task", run, InfrastructurePending(details=details))
-        self._tracker.submitted(head)
-        self._tracker.tell(_sent_message(head, self._mode), head.elements[0])
-        self._cancel_late(head)
 
     def _cancel_late(self, head: Submission) -> None:
         """Cancel what was cancelled while sbatch was at work."""
         self._note_ended(head)
         late = [e.job for e in head.elements if e.over and e.index in head.sent]
-        if late:
-            scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
-            scheduler.cancel(late if head.left else [head.job], token=head.token)
+        if not late:
+            return
+        jobs = late if head.left else [head.job]
+        scheduler: Scheduler = self._scheduler  # type: ignore[assignment]
+        try:
+            scheduler.cancel(jobs, token=head.token)
+        except SchedulerError as error:
+            command = shlex.join(cancel_argv(jobs))
+            self._tracker.warn(
+                "Runs were cancelled while sbatch was at work, and their jobs live on, since they "
+                f"could not be cancelled: {error} Do it by hand: {command}"
+            )
 
     def _refuse(self, head: Submission, error: Exception) -> None:
         """Fail the runs of a submission that cannot be made."""
         message = str(error)
-        self._root.journal.write("job-refused", {"token": head.token, "message": message})
+        if head.stage is Stage.SUBMITTED:
+            # It was made; its jobs are followed whatever went wrong after that.
+            text = f"Job {head.job} was submitted to {self.cluster.name}, but then: {message}"
+            self._tracker.log(ERROR, text, head.elements[0])
+            return
+        try:
+            self._root.journal.write("job-refused", {"token": head.token, "message": message})
+        except JournalError as full:  # its runs end all the same, and others are still to be sent
+            self._tracker.log(ERROR, str(full), head.elements[0])
         self._give_up(head)
         alive = head.alive()
         if len(alive) > 1:
@@ -367,6 +399,17 @@ class Desk:
         # It answers, and has not heard of the name: the lease of the job side makes even a
         # request that still comes through harmless.
         head.stage = Stage.WAITING
+
+
+@contextmanager
+def _told_how_to_mend() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PayloadError(
+            f"The files of the job cannot be written: {error}. Free space there, or set "
+            "HPC_FLOWS_HOME to a folder on another file system."
+        ) from error
 
 
 def _write_files(head: Submission, text: str) -> None:

@@ -79,8 +79,8 @@ class DoubleScheduler(Scheduler):
         array = self.specs[job].array
         if array is None:
             return [job]
-        first, _, last = array.partition("-")
-        return [f"{job}_{n}" for n in range(int(first), int(last or first) + 1)]
+        ends = [part.partition("-")[::2] for part in array.split(",")]
+        return [f"{job}_{n}" for a, b in ends for n in range(int(a), int(b or a) + 1)]
 
     def say(self, job: str, phase: Phase, raw: str, **more: Any) -> None:
         """Have the queue say this of a job and all its elements."""
