@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from hpc_flows.exceptions import PayloadError, SubmissionRejected
+from hpc_flows.exceptions import JournalError, PayloadError, SubmissionRejected
 from hpc_flows.jobs import causes
 from hpc_flows.journal.event import told_request
 from hpc_flows.logging import ERROR, run_log
@@ -136,6 +136,10 @@ def resolve(element: Element, state: State, *, believed: bool) -> None:
             # Its code was not begun, so nothing there has logged the end.
             inner = call.context.for_task(call.task, call.run)
             run_log(inner, ERROR, f"Finished in state {state!r}")
+    except JournalError as error:
+        # The thread that follows all jobs must not end by it: their runs would wait for ever.
+        text = f"The end of task run {call.run.name!r}, {state!r}, is not in the journal: {error}"
+        run_log(call.context, ERROR, text)
     finally:
         call.future.resolve(state)
 

@@ -12,11 +12,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hpc_flows.exceptions import JournalError
 from hpc_flows.jobs import outcome
 from hpc_flows.jobs.evidence import Decision, Verdict, judge, ours
 from hpc_flows.jobs.tail import MARK, DirectoryWatch, Entry, read_new
 from hpc_flows.jobs.withdrawals import Withdrawals
-from hpc_flows.logging import INFO, WARNING, print_line, run_log
+from hpc_flows.logging import ERROR, INFO, WARNING, print_line, run_log
 from hpc_flows.schedulers.base import Phase
 from hpc_flows.states import InfrastructurePending, State, StateType
 
@@ -321,7 +322,11 @@ class Tracker:
             element.ended_since = (element.ended_since or now) if ended else None
         changed = _word(before) != _word(status)
         if changed:
-            self._note_change(element, before, status)
+            try:
+                self._note_change(element, before, status)
+            except JournalError as error:
+                # What was learned counts all the same, and who asks must go on asking.
+                self.log(ERROR, str(error), element)
         element.look_at = now
         self._suspects.add(element)
         return changed

@@ -7,7 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hpc_flows.clusters import Cluster
-from hpc_flows.exceptions import ParameterError, SchedulerError, SettingsError, close_match
+from hpc_flows.exceptions import (
+    JournalError,
+    ParameterError,
+    SchedulerError,
+    SettingsError,
+    close_match,
+)
 from hpc_flows.jobs.access import check_place
 from hpc_flows.jobs.submit import Desk
 from hpc_flows.jobs.tracker import Tracker
@@ -169,10 +175,12 @@ class SlurmTaskRunner(ClusterTaskRunner):
 
 def cancel_elements(tracker: Tracker, desk: Desk, elements: list[Element], reason: str) -> None:
     """Cancel runs: those that wait here at once, those with jobs through the scheduler."""
+    for element in elements:
+        # First: who follows the jobs may see them end before scancel has returned.
+        element.cancelled = reason
     sent = [element for element in elements if element.submission.job]
     jobs = _cancel_jobs(tracker, desk, sent, reason) if sent else True
     for element in elements:
-        element.cancelled = reason
         tracker.end(element, Cancelled(reason))
     tokens = [] if jobs else sorted({element.submission.token for element in sent})
     tokens += desk.doubtful()
@@ -190,7 +198,10 @@ def _cancel_jobs(tracker: Tracker, desk: Desk, elements: list[Element], reason: 
         return False
     tokens = {element.submission.token for element in elements}
     questions = _questions(elements)
-    tracker.root.journal.write("job-cancel", {"jobs": questions, "reason": reason})
+    try:
+        tracker.root.journal.write("job-cancel", {"jobs": questions, "reason": reason})
+    except JournalError as error:  # a full disk is no reason to let jobs live on
+        tracker.warn(str(error))
     try:
         for attempt in range(3):
             alive = [

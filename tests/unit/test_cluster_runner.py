@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from hpc_flows import Resources, flow, task
 from hpc_flows.exceptions import (
     ClusterError,
     DoesNotFit,
+    JournalError,
     ParameterError,
     SettingsError,
     UnknownCluster,
@@ -146,6 +148,39 @@ def test_cancelling_one_run_leaves_the_others(started: Started) -> None:
     assert calls[1].future.state.is_cancelled()
     play_job(started.tracker(), started.token, 0, calls[0], value="still")
     assert calls[0].future.result(120) == "still"
+
+
+def test_a_run_whose_job_ends_while_it_is_being_cancelled_is_cancelled(started: Started) -> None:
+    (call,) = started.submit(1)
+    poll = started.scheduler.poll
+
+    def slowly(ids: Any) -> Any:
+        if started.scheduler.cancelled and threading.current_thread() is threading.main_thread():
+            call.future.wait(120)
+        return poll(ids)
+
+    started.scheduler.poll = slowly  # type: ignore[method-assign]
+    started.runner.cancel(None, "the user pressed Ctrl-C")
+    assert call.future.state.type is StateType.CANCELLED
+    assert "the user pressed Ctrl-C" in str(call.future.state.message)
+
+
+def test_a_journal_that_takes_nothing_does_not_keep_jobs_from_being_cancelled(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (call,) = started.submit(1)
+    journal = started.tracker().root.journal
+
+    def full(*events: Any, **options: Any) -> int:
+        if "log" in (events[0], events[0][0]):
+            return 0
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(journal, "write", full)
+    monkeypatch.setattr(journal, "write_texts", full)
+    started.runner.cancel(None, "stop")
+    assert started.scheduler.cancelled == list(started.scheduler.specs)
+    assert call.future.state.is_cancelled()
 
 
 def test_a_job_of_another_name_under_our_id_is_not_cancelled(started: Started) -> None:

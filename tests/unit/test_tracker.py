@@ -12,6 +12,7 @@ from test_submit import Office, office, work
 from hpc_flows.exceptions import (
     CancelledByScheduler,
     JobLost,
+    JournalError,
     NodeFailed,
     PayloadError,
     WalltimeExceeded,
@@ -409,3 +410,54 @@ def test_a_flow_that_ends_at_once_has_withdrawn_what_can_never_start(
     call.future.wait(120)
     here.tracker.close()
     assert here.scheduler.cancelled == [job]
+
+
+# A journal that takes nothing ---------------------------------------------------------------------
+
+
+def refuse_to_journal(monkeypatch: pytest.MonkeyPatch, here: Office, kind: str) -> list[str]:
+    """Have the journal refuse events of a kind while the returned list has a word in it."""
+    full = ["the disk is full"]
+    journal = here.root.journal
+    write, write_texts = journal.write, journal.write_texts
+
+    def one(named: str, data: Any, **options: Any) -> int:
+        if named == kind and full:
+            raise JournalError(full[0])
+        return write(named, data, **options)
+
+    def texts(*events: Any) -> int:
+        if full and any(named == kind for named, _ in events):
+            raise JournalError(full[0])
+        return write_texts(*events)
+
+    monkeypatch.setattr(journal, "write", one)
+    monkeypatch.setattr(journal, "write_texts", texts)
+    return full
+
+
+def test_an_end_that_cannot_be_journalled_resolves_its_future_and_stops_no_other(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = office()
+    job, token, (bad, good) = sent(here, 1, 2)
+    until(lambda: good.future.state.name == "InfrastructurePending")
+    refuse_to_journal(monkeypatch, here, "state")
+    here.scheduler.record(f"{job}_0", Ending.WALLTIME, "TIMEOUT")
+    assert isinstance(here.ended(bad), WalltimeExceeded)
+    play_job(here.tracker, token, 1, good, value="good")
+    assert good.future.result(120) == "good"
+
+
+def test_the_scheduler_is_asked_on_when_its_answer_could_not_be_journalled(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = office()
+    job, _, (call,) = sent(here, 1)
+    full = refuse_to_journal(monkeypatch, here, "job-status")
+    here.scheduler.say(job, Phase.RUNNING, "RUNNING")
+    (element,) = here.tracker.elements()
+    until(lambda: element.queue is not None and element.queue.phase is Phase.RUNNING)
+    full.clear()
+    here.scheduler.record(job, Ending.WALLTIME, "TIMEOUT")
+    assert isinstance(here.ended(call), WalltimeExceeded)
