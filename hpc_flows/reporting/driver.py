@@ -109,6 +109,9 @@ class _SinkThread(Thread):
         except HpcFlowsError as error:
             self._problem = str(error)
             return
+        except Exception as error:  # noqa: BLE001 - as in a turn: no traceback in a flow's output
+            self._problem = f"Reporting had trouble that was not foreseen: {error!r}."
+            return
         self._relay = relay = Relay(sink, self._home, "driver", only=self.runs)
         try:
             while not self._ends.is_set():

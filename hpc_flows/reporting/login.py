@@ -91,6 +91,9 @@ class SinkThread(Thread):
                 self.problem = ""
             except HpcFlowsError as error:  # such as a key that is none: a person may mend it
                 self.problem = str(error)
+            except Exception as error:  # noqa: BLE001 - as in a turn; `once` waits for an answer
+                self.problem = f"Trouble that was not foreseen: {error!r}."
+            if self.relay is None:
                 self._ends.wait(_UNFORESEEN_PAUSE)
         if self.relay is None:
             return

@@ -106,7 +106,8 @@ class Connection:
             return
         self._forwards.remove((direction, spec))
         if self.alive():
-            with contextlib.suppress(SshError):
+            # OSError: no process can be started now. Whoever closes has more to give back.
+            with contextlib.suppress(SshError, OSError):
                 run_ssh(self._ask("cancel", direction, spec))
 
     def session(self, command: str) -> list[str]:
@@ -137,7 +138,7 @@ class LentConnection(Connection):
         """Tell whether its ssh still runs."""
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except OSError:  # gone, or its number is somebody else's now
             return False
         return os.path.exists(self.control)
 

@@ -135,7 +135,7 @@ class ReverseLink(ForwardLink):
         """Withdraw what was published, and take both forwards back."""
         if self.ended() is None:
             words = ["/bin/sh", "-c", _WITHDRAW, "sh", self.socket, self._published]
-            with contextlib.suppress(TransportError):
+            with contextlib.suppress(TransportError, OSError):  # OSError: as in `Connection.cancel`
                 self._transport.run(words, timeout=_SECONDS)
         self._connection.cancel("-R", self._back)
         super().close()

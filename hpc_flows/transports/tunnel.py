@@ -8,6 +8,7 @@ login, a host key) is tried rarely, and at once when somebody has run `hpc-flows
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -204,13 +205,17 @@ class Tunnel:
         self._become(DIALLING)
         try:
             link = self._dialler.dial()
-        except TransportError as error:
-            return error, False
+        except Exception as error:  # noqa: BLE001 - no process, no room: the next try may have it
+            return _in_words(error), False
         drops = self._status.drops
         try:
             trouble = self._keep(link)
-        finally:
-            self._link = None
+        except Exception as error:  # noqa: BLE001 - as above
+            trouble = _in_words(error)
+            self._fallen(trouble)
+        self._link = None
+        # What cannot be given back ends with this process, or is swept away later.
+        with contextlib.suppress(Exception):
             link.close()
         return trouble, self._status.drops > drops
 
@@ -309,6 +314,12 @@ class Tunnel:
             self._changed.notify_all()
 
 
+def _in_words(error: Exception) -> TransportError:
+    if isinstance(error, TransportError):
+        return error
+    return SshError(f"The tunnel cannot be kept up from this machine: {error!r}.", OTHER)
+
+
 def open_tunnel(
     destination: Destination,
     target: Target,
@@ -332,8 +343,7 @@ def open_tunnel(
         pace: how often things are done.
 
     Raises:
-        SettingsError: there is no such client.
-        ImportError: paramiko is chosen and not installed.
+        SettingsError: there is no such client, or it is paramiko and not installed.
     """
     dialler = _dialler(client, destination, target, options or SshOptions())
     return _start(dialler, (str(destination), str(target), client), probe, pace)
@@ -387,7 +397,13 @@ def _dialler(client: str, destination: Destination, target: Target, options: Ssh
 
         return LocalForward(destination, target, options)
     if client == "paramiko":
-        from hpc_flows.transports.paramiko.tunnel import ParamikoForward  # noqa: PLC0415
-
+        try:
+            from hpc_flows.transports.paramiko.tunnel import ParamikoForward  # noqa: PLC0415
+        except ImportError as error:
+            msg = (
+                "ssh_client is paramiko, which is not installed: pip install 'hpc-flows[ssh]', or "
+                "`hpc-flows config set ssh_client=openssh`."
+            )
+            raise SettingsError(msg) from error
         return ParamikoForward(destination, target, options)
     raise SettingsError(f"ssh_client must be openssh or paramiko, not {client!r}.")

@@ -1,0 +1,134 @@
+"""The thread that keeps a tunnel up, without any ssh: whatever is raised in it, it goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hpc_flows.exceptions import SettingsError
+from hpc_flows.reporting.login import SinkThread
+from hpc_flows.reporting.opening import Configured
+from hpc_flows.transports.openssh_client import OpenSshClient
+from hpc_flows.transports.openssh_connection import LentConnection
+from hpc_flows.transports.ssh_destination import Destination, unix_target
+from hpc_flows.transports.ssh_trouble import SshError
+from hpc_flows.transports.tunnel import DIALLING, Pace, Tunnel, TunnelStatus, open_tunnel
+
+if TYPE_CHECKING:
+    from hpc_flows.reporting.sink import Sink
+
+
+class Link:
+    """A connection that meets trouble of this machine when it is told to."""
+
+    path = "/somewhere"
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def _reach(self, place: str) -> None:
+        if place == self._place:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def ended(self) -> SshError | None:
+        self._reach("ended")
+        return SshError("It was cut.") if self._place == "close" else None
+
+    def mark(self) -> None:
+        self._reach("mark")
+
+    def explain(self) -> SshError | None:
+        return None
+
+    def ready(self) -> None:
+        self._reach("ready")
+
+    def close(self) -> None:
+        self._reach("close")
+
+
+class Dialler:
+    """Has trouble at one place for the first time, and none later."""
+
+    def __init__(self, place: str) -> None:
+        self._place, self._dialled = place, 0
+
+    def dial(self) -> Link:
+        self._dialled += 1
+        if self._dialled > 1:
+            return Link("")
+        if self._place == "dial":
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return Link(self._place)
+
+    def has_news(self) -> bool:
+        return False
+
+    def has_dialled_twice(self) -> bool:
+        return self._dialled > 1
+
+
+@pytest.mark.parametrize("place", ["dial", "mark", "ready", "ended", "close"])
+def test_a_tunnel_that_finds_no_process_or_no_room_dials_again_later(place: str) -> None:
+    first = TunnelStatus("there", "server", "openssh", DIALLING, 0.0, 0, None, None, None)
+    dialler = Dialler(place)
+    with Tunnel(dialler, lambda _: None, first, Pace(first=0.05, glance=0.01, probe=0.02)) as made:
+        end = time.monotonic() + 150
+        while not dialler.has_dialled_twice() or made.status().state != "up":
+            assert time.monotonic() < end, made.status()
+            time.sleep(0.01)
+
+
+def test_a_tunnel_tells_what_this_machine_lacks() -> None:
+    class Never(Dialler):
+        def dial(self) -> Link:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    first = TunnelStatus("there", "server", "openssh", DIALLING, 0.0, 0, None, None, None)
+    with Tunnel(Never(""), lambda _: None, first, Pace(first=60.0)) as made:
+        end = time.monotonic() + 150
+        while made.status().state != "down":
+            assert time.monotonic() < end, made.status()
+            time.sleep(0.01)
+        with pytest.raises(SshError, match="cannot be kept up from this machine: BlockingIOError"):
+            made.path()
+
+
+def test_a_login_whose_process_number_is_now_somebody_elses_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.kill", refused)
+    assert not LentConnection(OpenSshClient(Destination("there")), "/c", 7).alive()
+
+
+def test_paramiko_that_is_not_installed_is_told_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("hpc_flows.transports.paramiko")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    with pytest.raises(SettingsError, match=r"pip install 'hpc-flows\[ssh\]'"):
+        open_tunnel(
+            Destination("there"), unix_target("/s"), probe=lambda _: None, client="paramiko"
+        )
+
+
+def test_a_sink_that_cannot_be_made_at_all_is_a_problem_that_is_told() -> None:
+    def make() -> Sink:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    thread = SinkThread(Configured("there", make), "/nowhere")
+    thread.start()
+    end = time.monotonic() + 150
+    while not thread.problem:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    thread.end()
+    thread.join(150)
+    assert "Resource temporarily unavailable" in thread.problem
