@@ -270,8 +270,12 @@ class BaseTransaction:
             self.log(DEBUG, f"Acquiring lock for transaction {self.key!r}")
             yield self._asked("acquire_lock", self.key, holder=self.holder)
             self._locked = True
-        if not self.overwrite and (yield self._asked("exists", key=self.key)):
-            self.state = TransactionState.COMMITTED
+        try:
+            if not self.overwrite and (yield self._asked("exists", key=self.key)):
+                self.state = TransactionState.COMMITTED
+        except BaseException:  # the block is not entered, so nothing else would unlock
+            self._unlock()
+            raise
 
     def _asked(self, method: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
         """Return what asks the store, in the form that this kind of transaction uses."""
@@ -281,7 +285,14 @@ class BaseTransaction:
     def _exit_steps(self, error: BaseException | None) -> Steps:
         if error is not None:
             self._cancel_waiting()
-        yield self._wait_for_runs
+        try:
+            yield self._wait_for_runs
+        except GeneratorExit:
+            raise
+        except BaseException:  # Ctrl-C while it waits, say
+            self._cancel_waiting()
+            yield from self.end_steps(self.parent, failed=True)
+            raise
         yield from self.end_steps(self.parent, failed=error is not None)
 
     def end_steps(self, parent: BaseTransaction | None, *, failed: bool) -> Steps:
@@ -328,6 +339,12 @@ class BaseTransaction:
             self.log(ERROR, f"{what}: {repr_of(error)}")
             yield from self._rollback_steps()
             return False
+        except GeneratorExit:
+            self._unlock()
+            raise
+        except BaseException:  # Ctrl-C in a hook: nothing may stay half done, or locked
+            yield from self._rollback_steps()
+            raise
         self.state = TransactionState.COMMITTED
         self._unlock()
         return True
@@ -343,19 +360,22 @@ class BaseTransaction:
     def _rollback_steps(self) -> Steps:
         if self.state in _ENDED:
             return False
+        undone = True
         try:
             for hook in reversed(self.on_rollback_hooks):
-                yield from self._hook_steps(hook, "rollback")
+                try:
+                    yield from self._hook_steps(hook, "rollback")
+                except Exception as error:  # noqa: BLE001 - the user's hooks may raise anything
+                    undone = False  # what the others undo must be undone all the same
+                    what = f"An error was encountered while rolling back transaction {self.key!r}"
+                    self.log(ERROR, f"{what}: {repr_of(error)}")
             self.state = TransactionState.ROLLED_BACK
             for child in reversed(self.children):
                 yield from child._rollback_steps()  # noqa: SLF001 - of the same family
-        except Exception as error:  # noqa: BLE001 - the user's hooks may raise anything
-            what = f"An error was encountered while rolling back transaction {self.key!r}"
-            self.log(ERROR, f"{what}: {repr_of(error)}")
-            return False
         finally:
+            self.state = TransactionState.ROLLED_BACK  # what failed is never committed
             self._unlock()
-        return True
+        return undone
 
     def _hook_steps(self, hook: Callable[..., Any], kind: str) -> Steps:
         name = getattr(hook, "__name__", None) or repr(hook)
@@ -418,7 +438,7 @@ def run_steps(steps: Steps) -> Any:
             try:
                 answer = ask()
                 answer = finished(answer) if hasattr(answer, "__await__") else answer
-            except Exception as error:  # noqa: BLE001 - the steps decide about each
+            except BaseException as error:  # noqa: BLE001 - the steps decide about each
                 ask = steps.throw(error)
             else:
                 ask = steps.send(answer)
@@ -436,7 +456,7 @@ async def arun_steps(steps: Steps) -> Any:
             try:
                 answer = await asyncio.to_thread(ask)
                 answer = await answer if hasattr(answer, "__await__") else answer
-            except Exception as error:  # noqa: BLE001 - the steps decide about each
+            except BaseException as error:  # noqa: BLE001 - the steps decide about each
                 ask = steps.throw(error)
             else:
                 ask = steps.send(answer)

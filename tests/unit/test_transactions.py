@@ -317,6 +317,83 @@ def test_a_hook_that_fails_rolls_back_and_is_told(capsys: pytest.CaptureFixture[
     assert trace.seen == ["commit one"]
 
 
+def test_a_rollback_hook_that_fails_neither_commits_nor_keeps_others_from_being_undone(
+    home: Path,
+) -> None:
+    store = ResultStore(result_storage=home / "kept")
+    seen: list[str] = []
+
+    def broken(_: Any) -> None:
+        seen.append("broken")
+        raise OSError("cannot be removed")
+
+    def work() -> None:
+        with transaction("key", store) as txn:
+            with transaction() as inner:
+                inner.stage(1, on_rollback_hooks=[lambda _: seen.append("undo inner")])
+            undo = [lambda _: seen.append("undo first"), broken]
+            txn.stage("half", undo, [lambda _: seen.append("commit")])
+            found.append(txn)
+            fail()
+
+    found: list[Transaction] = []
+    with pytest.raises(ValueError, match="no"):
+        work()
+    assert seen == ["broken", "undo first", "undo inner"]
+    assert found[0].is_rolled_back()
+    assert not store.exists("key")
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_it_commits_or_waits_undoes_it_and_gives_back_its_lock(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(home / "kept", lock_manager=MemoryLockManager())
+    seen: list[str] = []
+
+    def locked() -> Transaction:
+        return transaction("key", store, isolation_level="SERIALIZABLE")
+
+    def undo(txn: Any) -> None:
+        seen.append(f"undo {txn.staged}")
+
+    with pytest.raises(KeyboardInterrupt), locked() as txn:
+        txn.stage("commits", [undo], [interrupt])
+    assert seen == ["undo commits"]
+    assert not store.is_locked("key")
+    with monkeypatch.context() as patched:
+        patched.setattr(BaseTransaction, "_wait_for_runs", interrupt)
+        with pytest.raises(KeyboardInterrupt), locked() as txn:
+            txn.stage("waits", [undo])
+    assert seen == ["undo commits", "undo waits"]
+    assert not store.is_locked("key")
+    with monkeypatch.context() as patched:
+        patched.setattr(ResultStore, "exists", interrupt)
+        with pytest.raises(KeyboardInterrupt), locked():
+            pytest.fail("It was entered.")
+    assert not store.is_locked("key")
+
+
+def test_an_interrupt_in_async_code_undoes_it_too(home: Path) -> None:
+    store = ResultStore(home / "kept", lock_manager=MemoryLockManager())
+    seen: list[str] = []
+
+    async def cancelled(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def work() -> None:
+        async with atransaction("key", store, isolation_level="SERIALIZABLE") as txn:
+            txn.stage("half", [lambda _: seen.append("undo")], [cancelled])
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(work())
+    assert seen == ["undo"]
+    assert not store.is_locked("key")
+
+
 def test_hooks_may_be_coroutine_functions_also_in_async_flows() -> None:
     seen = []
 
