@@ -51,6 +51,8 @@ class Element:
         index: its number in the payload and in the array.
         restart: newest start of its job that has left a journal; -1 before the first.
         offsets: how far the journals of its starts were read, in bytes.
+        holes: where in them bytes are missing that a network file system has not shown yet, and
+            since when on the monotonic clock.
         marked: starts that have left the mark of a finished job.
         job_seen: id of the job that really runs it, as that job says; may differ from the one
             that we know when a submission was doubled.
@@ -71,6 +73,7 @@ class Element:
     index: int
     restart: int = -1
     offsets: dict[int, int] = field(default_factory=dict)
+    holes: dict[int, tuple[int, float]] = field(default_factory=dict)
     marked: set[int] = field(default_factory=set)
     job_seen: str = ""
     node: str = ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_flows.jobs.submission import PREFIX
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 JOURNAL, MARK = "jsonl", "ended"
 #: Bytes that are read of a journal at a time.
 CHUNK = 256 * 1024
+#: Seconds for which a line with zero bytes in it is waited for, before it counts as damaged.
+HOLE_PATIENCE = 30.0
 
 
 class Entry(NamedTuple):
@@ -92,21 +95,23 @@ def parse_name(name: str) -> Entry | None:
 def read_new(run_dir: str, element: Element, restart: int) -> Iterator[Event]:
     """Yield the events that one start of an element has written since it was last read.
 
-    A line without its newline is left for the next time, a damaged one is passed over.
+    A line without its newline is left for the next time, and so is one with zero bytes in it: NFS
+    may show what a node wrote later before what it wrote earlier. A damaged one is passed over.
     """
     token, index = element.submission.token, element.index
     path = os.path.join(run_dir, "journal", f"{token}-{index}-{restart}.{JOURNAL}")
-    for line in _new_lines(path, element.offsets, restart):
+    for line in _new_lines(path, element, restart):
         try:
             yield decode(line)
         except ValueError:
             continue
 
 
-def _new_lines(path: str, offsets: dict[int, int], restart: int) -> Iterable[bytes]:
+def _new_lines(path: str, element: Element, restart: int) -> Iterable[bytes]:
+    offset = element.offsets.get(restart, 0)
     try:
         with open(path, "rb") as file:
-            file.seek(offsets.get(restart, 0))
+            file.seek(offset)
             content = file.read(CHUNK)
             while content and b"\n" not in content:
                 more = file.read(CHUNK)
@@ -115,6 +120,20 @@ def _new_lines(path: str, offsets: dict[int, int], restart: int) -> Iterable[byt
                 content += more
     except OSError:
         return []  # listed, and not (or no longer) there: the scheduler will tell
-    whole, newline, _ = content.rpartition(b"\n")
-    offsets[restart] = offsets.get(restart, 0) + len(whole) + len(newline)
-    return whole.split(b"\n") if newline else []
+    lines = content.split(b"\n")[:-1]
+    found = list(islice(lines, _before_hole(lines, element, restart)))
+    element.offsets[restart] = offset + sum(len(line) + 1 for line in found)
+    return found
+
+
+def _before_hole(lines: list[bytes], element: Element, restart: int) -> int | None:
+    """Return how many lines come before one that has not arrived yet; None where all count."""
+    number = next((n for n, line in enumerate(lines) if b"\0" in line), None)
+    if number is None:
+        return None
+    start = element.offsets.get(restart, 0) + sum(len(line) + 1 for line in lines[:number])
+    met, since = element.holes.get(restart, (-1, 0.0))
+    if met != start:
+        since = time.monotonic()
+        element.holes[restart] = (start, since)
+    return None if time.monotonic() - since > HOLE_PATIENCE else number
