@@ -9,6 +9,7 @@ stay tuples, and dicts keep keys that are no text: both are written in the same 
 from __future__ import annotations
 
 from hpc_flows.exceptions import ResultError
+from hpc_flows.serializers.attributes import attributes_beside
 from hpc_flows.serializers.base import Serializer
 from hpc_flows.serializers.importing import imported
 
@@ -89,7 +90,7 @@ class JSONSerializer(Serializer):
         try:
             text = bytes(data).decode()
             return imported(self.jsonlib).loads(text, **options)
-        except (ValueError, RecursionError, TypeError) as error:
+        except Exception as error:  # what classes and their validators raise, too
             raise ResultError(f"This is not JSON, or not JSON of ours: {error}.") from error
 
 
@@ -142,16 +143,26 @@ def _exception(name: str, message: str) -> BaseException:
 
 
 def _rebuilt(class_: type[Any], data: Any) -> Any:
-    if any((base.__module__, base.__name__) == ("numpy", "generic") for base in class_.__mro__):
-        return class_(data)
+    if _is_called(class_):
+        return class_(*data) if isinstance(data, list) else class_(data)
     if issubclass(class_, bytes | bytearray):
         return class_(bytes.fromhex(data["hex"]) if isinstance(data, dict) else data.encode())
+    return _adapter(class_).validate_python(data)
+
+
+def _is_called(class_: type[Any]) -> bool:
+    """Tell whether values of a class are made by calling it: numbers of numpy, and decimals."""
+    bases = {(base.__module__, base.__name__) for base in class_.__mro__}
+    return not bases.isdisjoint({("numpy", "generic"), ("decimal", "Decimal")})
+
+
+def _adapter(class_: type[Any]) -> Any:
     # 60 ms to import: only for values that need it.
     from pydantic import TypeAdapter  # noqa: PLC0415
 
     if class_ not in _ADAPTERS:
         _ADAPTERS[class_] = TypeAdapter(class_)
-    return _ADAPTERS[class_].validate_python(data)
+    return _ADAPTERS[class_]
 
 
 #: What pydantic makes classes' values with: building one takes longer than using it.
@@ -174,15 +185,38 @@ def _data(value: Any) -> Any:
         return _bytes(value)
     if isinstance(value, complex):
         return [value.real, value.imag]
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return value.item()
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+        return _number(value)
     # 60 ms to import: only for values that need it.
     from pydantic_core import to_jsonable_python  # noqa: PLC0415
 
     try:
+        if _is_more_than_its_fields(value):
+            raise ResultError(_refusal("a value", value))
+        if not _is_called(type(value)):
+            _adapter(type(value))  # without one, what is written could not be read
         return to_jsonable_python(value)
     except Exception as error:
         raise ResultError(_refusal("a value", value)) from error
+
+
+def _is_more_than_its_fields(value: Any) -> bool:
+    """Tell whether a class that is no dataclass itself adds attributes to one, which get lost."""
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is None or "__dataclass_fields__" in vars(type(value)):
+        return False
+    return bool(attributes_beside(value, fields))
+
+
+def _number(value: Any) -> Any:
+    """Return what numpy's class makes the number from; times as their count and unit."""
+    kind = value.dtype.kind
+    if not _is_called(type(value)) or kind == "V":  # arrays without dimensions, records
+        raise ResultError(_refusal("a value", value))
+    if kind not in "mM":
+        return value.item()
+    unit = value.dtype.str.partition("[")[2].rstrip("]")
+    return [int(value.view("i8")), unit] if unit else str(value)
 
 
 def _bytes(value: bytes | bytearray) -> Any:

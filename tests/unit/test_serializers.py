@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import decimal
 import enum
@@ -203,6 +204,10 @@ class Colour(enum.Enum):
         {"__exc_type__": "builtins.OSError"},
         np.float32(0.5),
         np.int64(2**40),
+        np.datetime64("2026-01-02T03:04:05.678901234"),
+        np.timedelta64(5, "h"),
+        np.timedelta64(5, "25s"),
+        decimal.Decimal("-Infinity"),
     ],
     ids=str,
 )
@@ -229,7 +234,27 @@ def test_json_calls_no_function_that_a_text_names(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("value", [np.arange(3), threading.Lock(), [1, (2, threading.Lock())]])
+class Measured(Point):
+    """No dataclass itself: what makes it again knows nothing of `unit`."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(1.0, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        self.unit = unit
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(3),
+        np.array(5),
+        np.zeros(2, "i4,f8")[0],
+        threading.Lock(),
+        [1, (2, threading.Lock())],
+        collections.defaultdict(list),
+        Measured("m"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_json_refuses_what_it_cannot_bring_back(value: object) -> None:
     with pytest.raises(ResultError, match="HDF5Serializer for arrays"):
         JSONSerializer().dumps(value)
