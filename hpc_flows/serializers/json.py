@@ -190,9 +190,9 @@ def _data(value: Any) -> Any:
     # 60 ms to import: only for values that need it.
     from pydantic_core import to_jsonable_python  # noqa: PLC0415
 
+    if _is_more_than_its_fields(value):
+        raise ResultError(_refusal("a value", value))
     try:
-        if _is_more_than_its_fields(value):
-            raise ResultError(_refusal("a value", value))
         if not _is_called(type(value)):
             _adapter(type(value))  # without one, what is written could not be read
         return to_jsonable_python(value)

@@ -206,7 +206,7 @@ class Colour(enum.Enum):
         np.int64(2**40),
         np.datetime64("2026-01-02T03:04:05.678901234"),
         np.timedelta64(5, "h"),
-        np.timedelta64(5, "25s"),
+        np.timedelta64(5, ("s", 25)),
         decimal.Decimal("-Infinity"),
     ],
     ids=str,
