@@ -16,6 +16,7 @@ from hpc_flows.cli.terminal import count, duration
 from hpc_flows.clusters import Cluster
 from hpc_flows.engine.requests import ask
 from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.jobs.evidence import CLOCK_SKEW
 from hpc_flows.journal.index import summarise
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.schedulers.base import Phase
@@ -161,7 +162,9 @@ def cancel_jobs(scheduler: Scheduler, jobs: Iterable[JobView]) -> list[str]:
         SchedulerUnavailable: the scheduler cannot be asked.
     """
     wanted = list(jobs)
-    since = min((job.intended for job in wanted if job.intended is not None), default=None)
+    times = (job.intended for job in wanted if job.intended is not None)
+    # Ours, by the driver's clock, and compared with the scheduler's.
+    since = min((time_ - CLOCK_SKEW for time_ in times), default=None)
     found = scheduler.find([job.token for job in wanted], since=since) if wanted else []
     living = dict.fromkeys(
         status.job.partition("_")[0] for status in found if status.phase is not Phase.ENDED

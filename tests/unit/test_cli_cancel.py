@@ -40,7 +40,8 @@ class FakeScheduler:
         self.asked.append(tokens)
         if self.error is not None:
             raise self.error
-        return [job for job in self.jobs if job.name in tokens]
+        named = [job for job in self.jobs if job.name in tokens]
+        return [job for job in named if (job.submitted or START) >= (since or 0.0)]
 
     def cancel(self, ids: Sequence[str], *, token: str | None = None) -> None:
         self.cancelled.append(list(ids))
@@ -72,6 +73,18 @@ def test_jobs_of_a_driver_that_is_gone_are_cancelled_with_one_call(
     told = capsys.readouterr().out
     assert "is gone" in told
     assert "2 jobs: 351, 352" in told
+
+
+def test_jobs_of_a_scheduler_whose_clock_is_behind_are_found(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = WrittenRun(home)
+    run.task_run(0.3, "t-0", "train")
+    run.job(1, "hf-8c3f-1", "351", ["t-0"])
+    early = JobStatus("351", "hf-8c3f-1", Phase.RUNNING, "RUNNING", submitted=START - 60.0)
+    scheduler = use(monkeypatch, early)
+    assert invoke(["runs", "cancel", "merry-fox"]) == 0
+    assert scheduler.cancelled == [["351"]]
 
 
 def test_what_had_not_ended_is_cancelled_in_the_journal_and_the_rest_stays(
