@@ -105,7 +105,11 @@ class Slurm(Scheduler):
             raise SubmissionInDoubt(str(error)) from error
         # The controller answers, and sbatch was waiting for MaxJobCount when it was cut; the
         # last of its attempts may have gone through all the same.
-        found = self.find(token)
+        try:
+            found = self.find(token)
+        except SchedulerUnavailable as unknown:
+            msg = f"{error} Whether it was accepted cannot be asked now: {unknown}"
+            raise SubmissionInDoubt(msg) from error
         if found:
             return say.array_of(found[0].job)
         msg = f"Slurm holds as many jobs as it may (MaxJobCount), and takes no more now. {error}"

@@ -185,6 +185,12 @@ def test_a_submission_that_went_through_at_the_last_moment_is_not_sent_again() -
     assert slurm.submit(SPEC, "s.sh") == "351"
 
 
+def test_a_last_attempt_that_cannot_be_asked_about_is_in_doubt_and_not_sent_again() -> None:
+    down = answer("", "slurm_load_jobs error: Unable to contact slurm controller\n", 1)
+    with pytest.raises(SubmissionInDoubt, match="cannot be asked now"):
+        Slurm(Answers(WAITING, down)).submit(SPEC, "s.sh")
+
+
 def test_unknown_ids_are_left_out() -> None:
     error = "slurm_load_jobs error: Invalid job id specified\n"
     assert Slurm(Answers(answer("", error, 1))).poll(["999999"]) == {}
