@@ -7,7 +7,7 @@ parts of it (`FlowRunContext`, `TaskRunContext`, `get_run_context`, ...) are in 
 # ruff: noqa: F405 - the names of `views` are loaded late, by `__getattr__`
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import _local, allocate_lock
 from contextvars import ContextVar
 
 from hpc_flows.exceptions import ParameterError
@@ -390,6 +390,16 @@ def _preview(value: object) -> str:
     return text if len(text) <= _PREVIEW else text[:_PREVIEW] + "…"
 
 
+_given_back = _local()
+
+
+def _waits(slot: Slot, change: int) -> int:
+    """Count the waits of this thread for which a place is given back: asyncio's may be many."""
+    counts, key = _given_back.__dict__, str(id(slot))
+    counts[key] = counts.get(key, 0) + change
+    return counts[key] or counts.pop(key)  # type: ignore[no-any-return]
+
+
 def give_way(futures: Sequence[TaskFuture] = ()) -> Callable[[], None]:
     """Give back the places that the caller's task holds; call what is returned to take them again.
 
@@ -409,11 +419,13 @@ def give_way(futures: Sequence[TaskFuture] = ()) -> Callable[[], None]:
         leave = note_wait(context, futures)
     slots = () if context is None else context.slots
     for slot in slots:
-        slot.pause()
+        if _waits(slot, 1) == 1:
+            slot.pause()
 
     def resume() -> None:
         for slot in slots:
-            slot.resume()
+            if _waits(slot, -1) == 0:
+                slot.resume()
         if leave is not None:
             leave()
 

@@ -13,9 +13,13 @@ from hpc_flows.context import _current, entered, give_way
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from typing import Any, ClassVar
+    from typing import Any
 
     from hpc_flows.context import RunContext
+
+
+#: Seconds of a sleep, after which a thread sees whether an exception has been sent to it.
+_STEP = 0.5
 
 
 class ExecutionLost(BaseException):
@@ -100,8 +104,11 @@ class Sleep:
     def perform(self) -> None:
         """Sleep."""
         resume = give_way()
+        left = self.seconds
         try:
-            time.sleep(self.seconds)
+            while left > 0:
+                time.sleep(min(left, _STEP))
+                left -= _STEP
         finally:
             resume()
 
@@ -109,8 +116,11 @@ class Sleep:
         """Sleep, and let others run."""
         import asyncio  # noqa: PLC0415 - loaded already: it is running
 
-        with _Away():
+        resume = give_way()
+        try:
             await asyncio.sleep(self.seconds)
+        finally:
+            resume()
 
 
 class Wait:
@@ -139,52 +149,15 @@ class Wait:
             for future in self.futures:
                 await _ended(future)
 
-        with _Away(self.futures if self.timeout is None else ()):
-            try:
-                await asyncio.wait_for(all_ended(), self.timeout)
-            except TimeoutError:
-                return
-
-
-class _Away:
-    """Gives back the places of the task that waits in asyncio, for a `with` block.
-
-    One task may wait for several things at once in asyncio; its places are given back for the
-    first of them and taken again after the last.
-    """
-
-    _waiting: ClassVar[dict[int, int]] = {}
-
-    def __init__(self, futures: Sequence[Any] = ()) -> None:
         # Reservations of the machine are waited for, too; they wait for nobody.
-        self._futures = [future for future in futures if hasattr(future, "task_run_id")]
-
-    def __enter__(self) -> None:
-        context = _current.get()
-        self._leave: Callable[[], None] | None = None
-        if self._futures and context is not None:
-            from hpc_flows.futures.cycles import note_wait  # noqa: PLC0415 - few tasks wait
-
-            self._leave = note_wait(context, self._futures)
-        self._slots = () if context is None else context.slots
-        self._key = id(self._slots)
-        if not self._slots:
+        runs = [future for future in self.futures if hasattr(future, "task_run_id")]
+        resume = give_way(runs if self.timeout is None else ())
+        try:
+            await asyncio.wait_for(all_ended(), self.timeout)
+        except TimeoutError:
             return
-        self._waiting[self._key] = self._waiting.get(self._key, 0) + 1
-        if self._waiting[self._key] == 1:
-            for slot in self._slots:
-                slot.pause()
-
-    def __exit__(self, *_: object) -> None:
-        if self._leave is not None:
-            self._leave()
-        if not self._slots:
-            return
-        self._waiting[self._key] -= 1
-        if not self._waiting[self._key]:
-            del self._waiting[self._key]
-            for slot in self._slots:
-                slot.resume()
+        finally:
+            resume()
 
 
 async def _ended(future: Any) -> None:

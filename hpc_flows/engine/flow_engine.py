@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from hpc_flows.engine.cancelling import cancel_reason, was_cancelled, what_ended
 from hpc_flows.engine.drive import Call, Sleep, Wait
 from hpc_flows.engine.final_states import state_of
 from hpc_flows.engine.hooks import run_hooks
 from hpc_flows.engine.parameters import unbind
-from hpc_flows.engine.pausing import closed, held_flow, opened
+from hpc_flows.engine.pausing import closed, flows_within, held_flow, opened
 from hpc_flows.engine.retries import delay_before
 from hpc_flows.engine.task_engine import UNFINISHED, finished, with_values
 from hpc_flows.engine.timeouts import DeadlineReached, Stopped
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 
 #: Seconds that a flow waits for its runners to end what it cancels.
 _LONGEST_CANCELLATION = 60.0
+#: Seconds that flow runs in other threads, which may be in the middle of a long computation, have
+#: to record that they were cancelled; and between two looks whether they have.
+_LONGEST_RECORDING = 2.0
+_MOMENT = 0.02
 
 
 def run_flow(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[Any] = ()) -> Steps:
@@ -70,6 +76,7 @@ def run_flow(flow: Any, run: FlowRun, context: RunContext, wait_for: Sequence[An
     try:
         state = yield from _attempts(flow, run, context, wait_for)
         closed(context)
+        yield from _cancel_left(context)
     except BaseException as error:
         closed(context)
         yield from _abort(flow, run, context, error)
@@ -180,8 +187,11 @@ def _failed(flow: Any, error: BaseException) -> State:
 
 
 def _cancel(context: RunContext, reason: str, *, started: bool) -> None:
-    if context.dispatch is not None:
-        context.dispatch.cancel(reason, started=started)
+    """Cancel what a flow run has submitted; with what has started, the flow runs within it."""
+    # The thread of a flow run within may hear of it late; its jobs are not to go on meanwhile.
+    for each in (context, *(flows_within(context) if started else ())):
+        if each.dispatch is not None:
+            each.dispatch.cancel(reason, started=started)
 
 
 def _wait_for_tasks(context: RunContext) -> Steps:
@@ -268,12 +278,35 @@ def _cancel_all(context: RunContext, reason: str) -> Steps:
         except KeyboardInterrupt:  # many press it twice; no job shall live on because of that
             _cancel(context, reason, started=True)
             raise
-        yield Wait(context.submitted.futures(), _LONGEST_CANCELLATION)
+        inner = flows_within(context)
+        futures = [future for each in (context, *inner) for future in each.submitted.futures()]
+        yield Wait(futures, _LONGEST_CANCELLATION)
+        yield from _end_of(inner)
     except KeyboardInterrupt:
         for call in list(context.submitted.calls.values()):
             call.end(Cancelled(f"{reason} Its end was not waited for."))
         return True
     return False
+
+
+def _cancel_left(context: RunContext) -> Steps:
+    """Cancel what flow runs within still wait for as the outermost ends, which ends the driver.
+
+    A task that has reached its time limit has left such a flow run, in a thread.
+    """
+    if context.flow_run.id != context.root.run_id:  # type: ignore[union-attr]
+        return
+    left = [each for each in flows_within(context) if each.submitted.calls]
+    if left and (yield from _cancel_all(context, "The flow run that it belongs to has ended.")):
+        raise KeyboardInterrupt
+
+
+def _end_of(flows: Sequence[RunContext]) -> Steps:
+    """Wait until the threads of flow runs that were cancelled have recorded it, or for a moment."""
+    end = monotonic() + _LONGEST_RECORDING
+    runs: list[Any] = [context.flow_run for context in flows]
+    while monotonic() < end and not all(run.state and run.state.is_final() for run in runs):
+        yield Sleep(_MOMENT)
 
 
 def _conclude(flow: Any, run: FlowRun, context: RunContext, state: State) -> Steps:

@@ -65,6 +65,16 @@ def closed(context: RunContext) -> None:
             context.root.flows.pop(context.flow_run.id, None)  # type: ignore[union-attr]
 
 
+def flows_within(context: RunContext) -> list[RunContext]:
+    """Return the contexts of the open flow runs that a flow run contains, however deep."""
+    open_flows = context.root.flows or {}
+    found: dict[str, RunContext] = {context.flow_run.id: context}  # type: ignore[union-attr]
+    for id_, other in list(open_flows.items()):  # those above stand before those below
+        if other.flow_run.parent_flow_run_id in found:
+            found[id_] = other
+    return [each for each in found.values() if each is not context]
+
+
 def is_held(root: RootRun, run: FlowRun | None) -> bool:
     """Tell whether a flow run is paused, or one that it is part of, or the whole run."""
     if not root.pauses:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
+from time import monotonic
 
 from hpc_flows.exceptions import UnfinishedRun
 from hpc_flows.futures.annotations import (
@@ -16,6 +17,7 @@ from hpc_flows.futures.annotations import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Generic
 
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 _NOT_READY = "NotReady"
+_STEP = 0.5  # seconds between two looks whether an exception has been sent to a thread that waits
 #: Values of these types hold no futures, so that containers of them are passed over quickly.
 _PLAIN = frozenset({int, float, str, bytes, bool, complex, type(None), bytearray, range})
 
@@ -338,12 +341,24 @@ def wait_until(
     try:
         for future in pending:
             future.add_done_callback(countdown)
-        countdown.gate.acquire(True, -1 if timeout is None else max(0.0, timeout))
+        pass_gate(countdown.gate, timeout)
     finally:
         for future in pending:
             future.remove_done_callback(countdown)
         if resume is not None:
             resume()
+
+
+def pass_gate(gate: LockType, timeout: float | None) -> None:
+    """Take a lock, or wait for it for `timeout` seconds.
+
+    In steps: in other threads than the main one an exception that cancels, or tells of a time
+    limit, strikes between two of them only.
+    """
+    end = float("inf") if timeout is None else monotonic() + timeout
+    while not gate.acquire(True, max(0.0, min(_STEP, end - monotonic()))):
+        if monotonic() >= end:
+            return
 
 
 def as_waited(wait_for: Any) -> tuple[Any, ...]:

@@ -49,10 +49,14 @@ async def wait_in_asyncio(future: TaskFuture, timeout: float | None) -> None:  #
     def tell(_: object) -> None:
         loop.call_soon_threadsafe(ended.set)
 
-    future.add_done_callback(tell)
+    for_ever = (future,) if timeout is None else ()
+    resume = None if future.on_wait is None else future.on_wait(for_ever)
     try:
+        future.add_done_callback(tell)
         await asyncio.wait_for(ended.wait(), timeout)
     except TimeoutError:
         return
     finally:
         future.remove_done_callback(tell)
+        if resume is not None:
+            resume()

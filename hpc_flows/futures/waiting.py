@@ -9,6 +9,7 @@ from hpc_flows.futures import (
     TaskFuture,
     check_timeout,
     find_futures,
+    pass_gate,
     replace_futures,
     value_of,
     wait_until,
@@ -108,7 +109,7 @@ class _Arrivals:
         if not self.ended:
             resume = one.on_wait(()) if one.on_wait is not None else None
             try:
-                self.gate.acquire(True, -1 if timeout is None else timeout)
+                pass_gate(self.gate, timeout)
             finally:
                 if resume is not None:
                     resume()

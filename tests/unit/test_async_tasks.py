@@ -194,3 +194,61 @@ def test_a_coroutine_that_a_task_returns_is_awaited() -> None:
 
     assert main() == (2, 2)
     assert _in_running_loop(main) == (2, 2)
+
+
+@pytest.mark.parametrize("waits", ["awaits the result", "awaits a call", "gathers"])
+def test_async_tasks_that_wait_for_others_leave_their_threads_to_these(waits: str) -> None:
+    together = threading.Barrier(2)
+
+    @task
+    def inner(x: int) -> int:
+        return x
+
+    @task
+    async def passed_on(x: int) -> int:
+        return x
+
+    @task
+    async def outer(x: int) -> int:
+        together.wait()  # both threads of the pool are in use
+        future = inner.submit(x)
+        if waits == "awaits the result":
+            return await future.result_async()
+        if waits == "awaits a call":
+            return await passed_on(future)  # type: ignore[arg-type]
+        other = inner.submit(x)
+        both = await asyncio.gather(future.result_async(), other.result_async())
+        return both[0]
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def main() -> list[int]:
+        return outer.map([1, 2, 3, 4]).result()
+
+    assert main() == [1, 2, 3, 4]
+
+
+def test_an_async_task_that_waits_for_many_leaves_one_place_of_the_pool() -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    @task
+    def inner() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+
+    @task
+    async def outer() -> None:
+        futures = [inner.submit() for _ in range(8)]
+        await asyncio.gather(*(future.result_async() for future in futures))
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def main() -> None:
+        outer.submit().result()
+
+    main()
+    assert most == 1
