@@ -272,7 +272,8 @@ def export_(run: str, path: str) -> int:
     with click.open_file(path, "wb") as stream:
         carried = export_run(get_settings().home, run, stream)
     told = f"{count(carried.lines, 'event')} and {count(carried.attachments, 'file')}"
-    click.echo(f"Exported {told} of run {carried.run}.", err=True)
+    damaged = f" {count(carried.refused, 'line')} damaged." if carried.refused else ""
+    click.echo(f"Exported {told} of run {carried.run}.{damaged}", err=True)
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 import zlib
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -28,14 +29,18 @@ from hpc_flows.reporting.frames import (
     write_frame,
 )
 from hpc_flows.reporting.sink import Attachment, Batch, Receipt, RunAbout, Sink
+from hpc_flows.reporting.tailing import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hpc_flows.reporting.frames import Frame
+    from hpc_flows.reporting.tailing import Size
 
 #: Version of the file's form.
 _VERSION = 1
+#: Seconds between two looks at what is not there yet, and bytes that are read at once.
+_PAUSE, _CHUNK = 0.1, 64 * 1024
 
 
 class Carried(NamedTuple):
@@ -117,23 +122,57 @@ def export_run(home: str, wanted: str, stream: IO[bytes]) -> Carried:
     with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) as packed:
         sink = _FileSink(packed)  # type: ignore[arg-type]  # a file of bytes in all that is used
         feed = RunFeed(about, sink, _NoCursors())
-        while True:
-            more = _stepped(feed)
-            feed.finish()
-            if not more and not feed.cursor.due:
-                break
+        _send_all(feed)
         if not feed.cursor.registered:
             sink.register(about)
         write_frame(packed, {"call": "end", "lines": sink.lines})  # type: ignore[arg-type]  # as above
     return Carried(about.id, sink.lines, sink.attachments, feed.cursor.damaged)
 
 
-def _stepped(feed: RunFeed) -> bool:
+def _send_all(feed: RunFeed) -> None:
+    """Send what there is now; what a live run writes meanwhile is not waited for."""
     try:
-        return feed.step()
+        goal = _goal(feed.about.folder)
+        more = True
+        while feed.cursor.due or not _has_come(feed, goal):
+            # No step forward: a feed waits for a hole to be filled, or for `run.json`.
+            time.sleep(0.0 if more else _PAUSE)
+            more = feed.step()
+            feed.finish()
     except (RunVanished, RunUnreadable) as error:
         msg = f"The run cannot be exported: {feed.about.folder} is gone, or unreadable. {error}"
         raise JournalError(msg) from error
+
+
+def _goal(folder: str) -> dict[str, int]:
+    """Return how much there is of each journal, without a line that has no end yet."""
+    try:
+        return {each.writer: _whole(folder, each) for each in sizes(folder)}
+    except OSError as error:
+        raise RunUnreadable(str(error)) from error
+
+
+def _whole(folder: str, file: Size) -> int:
+    """Return where the last newline of a journal is left behind."""
+    with open(os.path.join(folder, "journal", f"{file.writer}.jsonl"), "rb") as journal:
+        end = file.size
+        while end > 0:
+            start = max(end - _CHUNK, 0)
+            journal.seek(start)
+            found = journal.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
+
+
+def _has_come(feed: RunFeed, goal: dict[str, int]) -> bool:
+    try:
+        there = {each.writer for each in sizes(feed.about.folder)}
+    except OSError:
+        return False  # the next step tells what is wrong
+    # A purge may have taken some since.
+    return all(feed.cursor.at(name).offset >= goal[name] for name in goal.keys() & there)
 
 
 def import_run(stream: IO[bytes], sink: Sink) -> Carried:
