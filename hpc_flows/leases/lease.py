@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from time import monotonic, sleep
 
-from hpc_flows.exceptions import LeaseTimeout
+from hpc_flows.exceptions import LeaseError, LeaseTimeout
 from hpc_flows.leases.files import (
     PART,
     adopted,
@@ -69,7 +69,14 @@ class Lease:
         self._ended = False
         self._renewed = monotonic()
         self.due = self._renewed + holder.ttl / PART
-        renewal().add(self)
+        try:
+            renewal().add(self)
+        except BaseException as error:
+            self._ended = True
+            given_back(self._file, forget=False)
+            if isinstance(error, RuntimeError):
+                raise LeaseError(_not_renewed(path, error)) from error
+            raise
 
     @classmethod
     def try_acquire(
@@ -231,6 +238,13 @@ class Lease:
 
     def __repr__(self) -> str:
         return f"<Lease {self.path} number {self.number}>"
+
+
+def _not_renewed(path: str, error: RuntimeError) -> str:
+    return (
+        f"The lease {path} was given back, because it could not be renewed: {error}. You run as "
+        f"many processes and threads as this machine allows you (`ulimit -u`): run fewer."
+    )
 
 
 def holder_of(path: str) -> Holder | None:

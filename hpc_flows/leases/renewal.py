@@ -25,7 +25,11 @@ class _Renewal:
         self._due = 0.0
 
     def add(self, lease: Lease) -> None:
-        """Renew a lease from now on."""
+        """Renew a lease from now on.
+
+        Raises:
+            RuntimeError: the system allows no thread.
+        """
         with self._lock:
             self._leases[id(lease)] = lease
             start = not self._running
@@ -33,8 +37,14 @@ class _Renewal:
             if not start and lease.due < self._due and self._wake.locked():
                 self._wake.release()
         if start:
-            # The low-level function, because the interpreter's exit waits for no such thread.
-            start_new_thread(self._run, ())
+            try:
+                # The low-level function, because the interpreter's exit waits for no such thread.
+                start_new_thread(self._run, ())
+            except BaseException:
+                with self._lock:
+                    self._running = False  # so that the next lease tries again
+                self.remove(lease)
+                raise
 
     def remove(self, lease: Lease) -> bool:
         """Forget a lease; tell whether it was there, which only one caller hears."""

@@ -11,6 +11,7 @@ import pytest
 from hpc_flows.exceptions import LeaseError, LeaseTimeout
 from hpc_flows.leases import Holder, Lease, end, files, holder_of, is_stale, pause_after, revoke
 from hpc_flows.leases import holder as holders
+from hpc_flows.leases import renewal as renewals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,3 +257,25 @@ def test_pauses_grow_from_hundredths_to_a_quarter_of_a_minute() -> None:
     assert 0.75 <= pause_after(8) <= 1.25
     assert 11 <= pause_after(10**6) <= 19
     assert len({pause_after(8) for _ in range(40)}) > 1
+
+
+def test_a_lease_that_no_thread_can_renew_is_given_back_and_the_next_is_renewed(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(renewals, "_renewal", [renewals._Renewal()])
+    with monkeypatch.context() as patched:
+        patched.setattr(renewals, "start_new_thread", refused)
+        with pytest.raises(LeaseError, match="could not be renewed: can't start new thread"):
+            Lease.acquire(path)
+    assert holder_of(path) is None
+    lease = Lease.acquire(path, ttl=0.6)
+    file = files.file_of(path, lease.number)
+    first = os.stat(file).st_mtime_ns
+    give_up = time.monotonic() + 60
+    while os.stat(file).st_mtime_ns == first:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    lease.release()
