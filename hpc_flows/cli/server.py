@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from hpc_flows.cli.terminal import count, moment, print_fields, print_json
 from hpc_flows.client import ClientError, open_client
 from hpc_flows.exceptions import ServerError
 from hpc_flows.settings import get_settings
+from hpc_flows.settings.addresses import server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from hpc_flows.server.plan import Plan, Started
 
 _PORT = 4200
+#: A host's name or address, as it stands in the Host header; no port, no path.
+_HOST = re.compile(
+    r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?"
+)
 
 
 @click.group(
@@ -99,6 +105,28 @@ def database_url(wanted: str | None) -> str:
     return url
 
 
+def _host_names(_: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> Any:
+    """Refuse what no browser calls a host by: it would allow nothing, and nobody would know why."""
+    for name in names:
+        if not _HOST.fullmatch(name):
+            message = f"{name!r} is no name of a host: give it alone, such as runs.site.edu."
+            raise click.BadParameter(message)
+    return names
+
+
+def _web_address(_: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Refuse what no browser can be sent to."""
+    if url is None:
+        return None
+    try:
+        is_address = server_url(url).startswith("http")
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise click.BadParameter(f"{url!r} is no address such as https://portal.site.edu/runs.")
+    return url
+
+
 @server.command()
 @click.option("--host", help="Address to listen on, such as 127.0.0.1 or 0.0.0.0 (all).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes any that is free.")
@@ -111,10 +139,16 @@ def database_url(wanted: str | None) -> str:
     "--allow-host",
     "allow_hosts",
     multiple=True,
+    callback=_host_names,
     metavar="NAME",
     help="One more name by which browsers may call it; may be given several times.",
 )
-@click.option("--public-url", metavar="URL", help="Where browsers see it, behind a proxy.")
+@click.option(
+    "--public-url",
+    callback=_web_address,
+    metavar="URL",
+    help="Where browsers see it, behind a proxy.",
+)
 @click.option("--prefix", default="", metavar="PATH", help="Path that the proxy puts before ours.")
 def start(background: bool, database: str | None, **options: Any) -> None:  # noqa: FBT001 - click gives flags as they are
     r"""Start the server.

@@ -82,6 +82,12 @@ def serve(plan: Plan, ready: Callable[[Started], object]) -> None:
         owning.made_ready(database)
         owning.own_token(database, plan.home)
         address = listening.choose(plan.host, plan.port, plan.socket, database.instance)
+        if address.socket and plan.tls_cert is not None:
+            raise ServerError(
+                f"TLS is for TCP, and the server would listen on the Unix socket {address.socket} "
+                f"({address.why}), which needs none and would answer nobody with it. Leave out the "
+                f"certificate, or name --host and --port."
+            )
         sock = listening.open_socket(address)
         try:
             _serve(plan, database, address, sock, ready)

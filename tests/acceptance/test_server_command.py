@@ -18,8 +18,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from cli_process import Shell
+
+from hpc_flows.cli import server
+from hpc_flows.cli.main import invoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -306,6 +310,30 @@ def test_it_serves_in_the_foreground_until_ctrl_c(shell: Shell, home: Path) -> N
     assert not (home / "server" / "endpoint.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--allow-host", "runs.site.edu:4200"),
+        ("--allow-host", "https://runs.site.edu"),
+        ("--allow-host", ""),
+        ("--public-url", "portal.site.edu/runs"),
+        ("--public-url", "unix:///run/x.sock"),
+    ],
+)
+def test_a_name_by_which_no_browser_can_call_it_is_refused(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["server", "start", option, value]) == 2
+    assert f"{value!r} is no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["runs.site.edu", "c12", "10.0.0.7", "[fe80::1]", "::1"])
+def test_names_and_addresses_of_hosts_are_allowed(name: str) -> None:
+    context = click.Context(server.start, info_name="start")
+    server.start.parse_args(context, ["--allow-host", name])
+    assert context.params["allow_hosts"] == (name,)
+
+
 def test_over_tls_the_certificate_is_used_and_a_wrong_one_refused_at_once(
     shell: Shell, home: Path, tmp_path: Path
 ) -> None:
@@ -317,6 +345,9 @@ def test_over_tls_the_certificate_is_used_and_a_wrong_one_refused_at_once(
         "server", "start", "--background", "--tls-cert", str(key), "--tls-key", str(cert)
     )
     assert "cannot be used" in wrong.stderr
+    options = ("--socket", str(tmp_path / "s.sock"), "--tls-cert", str(cert), "--tls-key", str(key))
+    on_socket = shell.run("server", "start", "--background", *options)
+    assert "TLS is for TCP" in on_socket.stderr
     start(shell, "--port", "0", "--tls-cert", str(cert), "--tls-key", str(key))
     url = announced(home)["url"]
     assert url.startswith("https://127.0.0.1:")
