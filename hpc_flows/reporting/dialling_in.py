@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from hpc_flows.client.pacing import Backoff
+from hpc_flows.exceptions import HpcFlowsError
 from hpc_flows.reporting.cursors import CursorFolder
 from hpc_flows.reporting.frames import FrameError
 from hpc_flows.reporting.pulling import MAGIC, Line, PulledCursors, Puller, PullerLeft, StdioSink
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hpc_flows.reporting.opening import Configured
+    from hpc_flows.reporting.sink import Sink
 
 #: Seconds of the longest pause before the other side is dialled again.
 _LONGEST_PAUSE = 300.0
@@ -109,11 +111,22 @@ class Pulling:
         self.lines = 0
 
     def run(self, *, once: bool) -> int:
-        """Pull until told to end, or with `once` until all is there; return the exit status."""
+        """Pull until told to end, or with `once` until all is there; return the exit status.
+
+        Raises:
+            HpcFlowsError, OSError: it cannot even begin. What has worked before is tried again.
+        """
         backoff = Backoff(longest=_LONGEST_PAUSE)
+        has_begun = False
         while not self.ends.is_set():
             began = time.monotonic()
-            problem = self._pull()
+            try:
+                problem = self._pull()
+            except (HpcFlowsError, OSError) as error:  # such as a server here that is restarted
+                if not has_begun:
+                    raise
+                problem = str(error)
+            has_begun = True
             if once:
                 self._say(f"{self._source.name}: {self.lines} events taken. {problem}".rstrip())
                 return 1 if problem else 0
@@ -127,6 +140,12 @@ class Pulling:
     def _pull(self) -> str:
         """Pull over one connection until it ends; return what was wrong, or an empty text."""
         sink = self._sink.open()
+        try:
+            return self._pull_into(sink)
+        finally:
+            sink.close()
+
+    def _pull_into(self, sink: Sink) -> str:
         puller = Puller(sink, self._cursors)
         child = subprocess.Popen(
             list(self._source.command()),
@@ -149,7 +168,6 @@ class Pulling:
             self.lines += puller.lines
             status = _ended(child)
             listener.join(_LEAVES_WITHIN)
-            sink.close()
         return self._told(problem, status)
 
     def _cursors(self, store: str) -> CursorFolder:
@@ -157,8 +175,9 @@ class Pulling:
         return CursorFolder(os.path.join(self._home, "relay", store, f"pull-{digest}"))
 
     def _listen(self, stream: IO[bytes]) -> None:
-        for raw in stream:
-            self._words.append(raw.decode("utf-8", "replace").rstrip())
+        with stream:
+            for raw in stream:
+                self._words.append(raw.decode("utf-8", "replace").rstrip())
 
     def _told(self, problem: str, status: int) -> str:
         if not problem and status == 0:

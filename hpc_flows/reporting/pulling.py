@@ -243,7 +243,7 @@ class Puller:
             raise FrameError(f"The relay asks for {frame.head.get('call')!r}, which is unknown.")
         try:
             return call(frame)
-        except (KeyError, TypeError, ValueError, JournalError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, JournalError) as error:
             raise FrameError(f"A call of the relay cannot be read: {error!r}.") from error
 
     def _store(self) -> CursorStore:
