@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import os
 from errno import EEXIST, EMLINK, ENOSYS, ENOTSUP, EPERM
+from stat import S_ISDIR
 from time import monotonic, sleep
 
 from hpc_flows.exceptions import LeaseError
@@ -269,7 +270,7 @@ def _write(file: str, text: bytes) -> None:
     try:
         fd = os.open(file, flags, 0o600)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(file), 0o700, exist_ok=True)
+        _make_folder(os.path.dirname(file))
         fd = os.open(file, flags, 0o600)
     try:
         try:
@@ -279,6 +280,17 @@ def _write(file: str, text: bytes) -> None:
     except BaseException:
         remove(file)
         raise
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, 0o700, exist_ok=True)
+    except FileExistsError:
+        try:
+            if not S_ISDIR(os.stat(folder).st_mode):
+                raise
+        except FileNotFoundError:
+            return  # its last holder removed it between the two looks of makedirs
 
 
 def given_back(file: str, *, forget: bool) -> bool:

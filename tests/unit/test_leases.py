@@ -279,3 +279,20 @@ def test_a_lease_that_no_thread_can_renew_is_given_back_and_the_next_is_renewed(
         assert time.monotonic() < give_up
         time.sleep(0.05)
     lease.release()
+
+
+def test_a_folder_that_another_removes_while_it_is_made_is_made_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.makedirs, []
+
+    def overtaken(folder: str, *args: object, **options: object) -> None:
+        calls.append(folder)
+        if len(calls) > 1:
+            real(folder, *args, **options)  # type: ignore[arg-type]  # as it was called
+        else:  # it was there, and then it was not: what makedirs says of that
+            raise FileExistsError(17, "File exists", folder)
+
+    monkeypatch.setattr(os, "makedirs", overtaken)
+    Lease.acquire(path).release()
+    assert len(calls) > 1
