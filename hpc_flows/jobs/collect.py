@@ -126,6 +126,28 @@ class Collector:
             self._open.clear()
             self._closed.clear()
 
+    def cut(self, group: Submission) -> Submission | None:
+        """Take off what one array cannot hold, or return None where it holds all.
+
+        It was collected before the scheduler was asked for its limit. What arguments were when
+        they were given counts, so that they are moved as they were pickled.
+
+        Raises:
+            PayloadError: the files of the rest cannot be written.
+        """
+        room = self._room()
+        if len(group.elements) <= room:
+            return None
+        folders = Folders(self._root.run_dir, new_token(self._root.run_id))
+        payload = group.payload.split(room, folders.payload)
+        rest = Submission(group.cluster, folders, group.request, group.task, payload)
+        rest.array, rest.stage = group.array, group.stage
+        rest.elements += [
+            Element(element.call, rest, index)
+            for index, element in enumerate(group.elements[room:])
+        ]
+        return rest
+
     def _close(self, key: GroupKey) -> None:
         group = self._open.pop(key)
         if not group.elements:

@@ -12,7 +12,7 @@ import pickle
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import cloudpickle
 
@@ -362,6 +362,35 @@ class PayloadFile:
             self._calls.append(self._append(call, task_run))
             return len(self._calls) - 1
 
+    def split(self, count: int, path: str) -> PayloadFile:
+        """Move all calls after the first so many to a file of their own, as they were pickled.
+
+        Raises:
+            PayloadError: they cannot be written.
+        """
+        with self._lock:
+            try:
+                self._file.flush()
+                with open(self._part, "rb") as source:
+                    rest = self._copied(source, self._calls[count:], path)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            del self._calls[count:]
+        return rest
+
+    def _copied(self, source: BinaryIO, calls: Sequence[str], path: str) -> PayloadFile:
+        where, task = (_section(source, line) for line in self._sections)
+        rest = PayloadFile(path, task, where.decode("utf-8", "surrogateescape").split("\0"))
+        try:
+            for line in self._shared:
+                rest.share(_section(source, line))
+            for line in calls:
+                rest.add(_section(source, line), line.split()[-1])
+        except BaseException:
+            rest.discard()
+            raise
+        return rest
+
     def _append(self, content: bytes, task_run: str = form.NOBODY) -> str:
         offset, size = self._offset, len(content)
         if self._problem is not None:
@@ -407,6 +436,13 @@ class PayloadFile:
                 self._file.close()
             if os.path.exists(self._part):
                 os.unlink(self._part)
+
+
+def _section(source: BinaryIO, line: str) -> bytes:
+    """Return the content that a line of the directory is about."""
+    offset, size = (int(word) for word in line.split()[:2])
+    source.seek(offset)
+    return source.read(size)
 
 
 def _unwritable(path: str, error: OSError) -> PayloadError:

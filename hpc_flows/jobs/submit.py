@@ -201,12 +201,26 @@ class Desk:
         if head.prepared:
             return True
         head.resources = self.cluster.place(head.request)
+        self._cut(head)
         with _told_how_to_mend():
             head.payload.finish(self._root.key, self._root.run_id, head.token)
         self._write_script(head)
         self._announce(head)
         head.prepared = True
         return True
+
+    def _cut(self, head: Submission) -> None:
+        """Leave for the next submission what the scheduler's limit, now known, does not allow."""
+        rest = self._collector.cut(head)
+        if rest is None:
+            return
+        moved = head.elements[-len(rest.elements) :]
+        for element in moved:
+            self._tracker.drop(element)  # so that nobody ends it here any more
+        del head.elements[-len(moved) :]
+        head.ended -= len(moved)
+        with self._wake:
+            self._queue.insert(self._queue.index(head) + 1, rest)
 
     def _write_script(self, head: Submission) -> None:
         """Write the script, for the runs that are not over, and what lies beside it."""

@@ -157,6 +157,23 @@ def test_a_value_that_is_changed_between_two_batches_is_sent_as_it_was(tmp_path:
     assert [load(path, n)[1][1][0]["step"] for n in range(3)] == [0, 1, 2]
 
 
+def test_what_is_split_off_a_payload_is_sent_as_it_was(tmp_path: Path) -> None:
+    file = PayloadFile(str(tmp_path / "p"), packing.dumps(double), packing.places())
+    common = list(range(2000))
+    batch = [Arguments(Run(n), (common, [n]), {}) for n in range(5)]
+    packing.pack_calls(file, "double", batch)
+    common.clear()
+    rest = file.split(3, str(tmp_path / "rest"))
+    whole, cut = (each.finish(KEY, "run", "token") for each in (file, rest))
+    for path, numbers in ((whole, (0, 1, 2)), (cut, (3, 4))):
+        for index, number in enumerate(numbers):
+            task, (run, args, _) = load(path, index)
+            assert task(2) == 4
+            assert (run.id, args) == (f"{number:036d}", (list(range(2000)), [number]))
+        with pytest.raises(PayloadError):
+            load(path, len(numbers))
+
+
 # By value -----------------------------------------------------------------------------------------
 
 

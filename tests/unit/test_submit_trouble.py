@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from job_doubles import play_job, until
+from job_doubles import play_job, quick_cluster, until
 from test_submit import Office, office, other
 
+from hpc_flows.clusters.parts import Limits
 from hpc_flows.exceptions import (
     JournalError,
     SchedulerError,
@@ -14,7 +15,7 @@ from hpc_flows.exceptions import (
     SubmissionThrottled,
     WalltimeExceeded,
 )
-from hpc_flows.schedulers.base import Ending
+from hpc_flows.schedulers.base import Ending, SchedulerInfo
 from hpc_flows.states import Cancelled
 
 if TYPE_CHECKING:
@@ -111,3 +112,19 @@ def test_a_submission_that_cannot_be_journalled_is_followed_and_not_called_refus
     until(lambda: "poll" in here.scheduler.commands)
     here.scheduler.record(job, Ending.WALLTIME, "TIMEOUT")
     assert isinstance(here.ended(call), WalltimeExceeded)
+
+
+def test_an_array_that_was_collected_before_the_scheduler_told_its_limit_is_cut_there(
+    office: Callable[..., Office],
+) -> None:
+    limits = Limits(submit_burst=100, submit_per_minute=6000)
+    here = office(quick_cluster(partitions={}, default_partition=None, limits=limits))
+    described = SchedulerInfo("double", "1.0", max_array_size=4, accounting=True)
+    here.scheduler.describe = lambda: described  # type: ignore[method-assign]
+    calls = here.take(*range(10))
+    jobs = here.submitted(3)
+    assert [here.scheduler.specs[job].array for job in jobs] == ["0-3", "0-3", "0-1"]
+    for job, index, number in ((jobs[0], 3, 3), (jobs[1], 0, 4), (jobs[2], 1, 9)):
+        token = here.scheduler.specs[job].token
+        play_job(here.tracker, token, index, calls[number], value=number)
+        assert calls[number].future.result(120) == number
