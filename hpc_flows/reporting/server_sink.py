@@ -14,7 +14,6 @@ from hpc_flows.client.errors import (
     UNAUTHORIZED,
     ClientError,
     ForeignServer,
-    NoServer,
     ServerBusy,
     ServerRefusal,
     ServerUnreachable,
@@ -195,8 +194,9 @@ class ServerSink(Sink):
             return SinkTrouble(str(error), error.retry_after, answered=error.status == _STRANGE)
         if isinstance(error, ServerRefusal):
             return _refusal(error)
-        if isinstance(error, (ForeignServer, NoServer)):
+        if isinstance(error, ForeignServer):
             return SinkRefusal(str(error))
+        # NoServer among the rest: there was one when this was made, and it may be back at once.
         if self._way is not None and isinstance(error, ServerUnreachable):
             self._way.suspect()
         return SinkTrouble(str(error))

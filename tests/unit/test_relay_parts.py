@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from relay_doubles import Journal
 
+from hpc_flows.client.errors import NoServer
+from hpc_flows.client.requests import Client
 from hpc_flows.journal.event import encode, seal
 from hpc_flows.reporting.attachments import Attachments, read_within
 from hpc_flows.reporting.cursors import Cursor, CursorFolder, WriterCursor
@@ -25,7 +27,8 @@ from hpc_flows.reporting.frames import (
     write_frame,
 )
 from hpc_flows.reporting.orders import deliver
-from hpc_flows.reporting.sink import Batch, Line, Order, RunAbout, SinkRefusal
+from hpc_flows.reporting.server_sink import ServerSink
+from hpc_flows.reporting.sink import Batch, Line, Order, RunAbout, SinkRefusal, SinkTrouble
 from hpc_flows.reporting.standing import Standing, standings
 from hpc_flows.reporting.survey import (
     Surveys,
@@ -49,6 +52,20 @@ def journal(home: Path) -> Iterator[Journal]:
 
 
 # Cursors ------------------------------------------------------------------------------------------
+
+
+def test_a_server_of_this_machine_that_was_stopped_is_asked_for_again_soon() -> None:
+    found = [Client("http://127.0.0.1:9", "hpcf_0123456789ab_" + "x" * 43)]
+
+    def find() -> Client:
+        if not found:
+            raise NoServer("none runs on this machine")
+        return found.pop()
+
+    sink = ServerSink(find, "http://127.0.0.1:9")
+    with pytest.raises(SinkTrouble, match="none runs"):
+        sink.open()
+    sink.close()
 
 
 def test_a_cursor_is_read_as_it_was_written(tmp_path: Path) -> None:
