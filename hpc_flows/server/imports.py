@@ -169,15 +169,18 @@ class _RunImport:
             with os.fdopen(fd, "rb") as file:
                 facts = os.fstat(fd)
                 done = self._memory.begin(file, path)
+                waits = False
                 for line in file:
-                    if not line.endswith(b"\n") or (b"\0" in line and _may_be_filled(facts)):
+                    waits = b"\0" in line and _may_be_filled(facts)
+                    if waits or not line.endswith(b"\n"):
                         break
                     done += len(line)
                     portion.add(line, writer)
                     if portion.size >= _PORTION:
                         portion.places[path] = Place(path, 0, 0, done, mark_of(file, done))
                         yield False
-                size, modified = facts.st_size, facts.st_mtime_ns
+                # A hole that nobody fills changes nothing, and what follows it is read later.
+                size, modified = (0, 0) if waits else (facts.st_size, facts.st_mtime_ns)
                 portion.places[path] = Place(path, size, modified, done, mark_of(file, done))
         except OSError as error:
             raise JournalError(f"{path} cannot be read: {error.strerror}.") from error

@@ -397,6 +397,22 @@ def test_a_hole_in_a_young_journal_is_looked_at_again(database: Database, tmp_pa
     assert import_home(database, str(home), 1).refused == 1
 
 
+def test_what_follows_a_hole_that_nobody_fills_is_read_by_a_later_import(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    run = WrittenRun(home)
+    run.task_run(1, "t0", "train")
+    journal = Path(run.folder, "journal", "driver.jsonl")
+    one, two, *rest = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([one, bytes(len(two) - 1) + b"\n", *rest]))
+    assert import_home(database, str(home), 1).events == 1
+    monkeypatch.setattr(imports, "_HOLES_LAST", 0.0)  # a minute goes by, and nothing else happens
+    later = import_home(database, str(home), 1)
+    assert (later.events, later.refused) == (len(rest), 1)
+    assert import_home(database, str(home), 1).unchanged == 1
+
+
 def test_many_journals_and_long_ones_are_remembered_portion_by_portion(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
