@@ -51,6 +51,9 @@ _HIDDEN = "********"
 #: What is shorter is masked nowhere: it is no key, and may be a word of the events themselves.
 _SHORTEST_SECRET = 12
 
+#: So much of the beginning of a secret may stand at the end of a text.
+_TELLS_NOTHING = 4
+
 #: Texts that no event of this process shows, as they are and as they stand in JSON: see `hide`.
 _secrets: tuple[str, ...] = ()
 
@@ -121,7 +124,8 @@ def shortened(message: str) -> str:
     """Return a message, or its beginning and how long it was, if it is too long to keep."""
     if len(message) <= LONGEST_MESSAGE:
         return message
-    return f"{message[:LONGEST_MESSAGE]}… (cut here; {len(message)} characters in all)"
+    kept = unsplit(message[:LONGEST_MESSAGE])
+    return f"{kept}… (cut here; {len(message)} characters in all)"
 
 
 def is_driver(writer: str) -> bool:
@@ -146,6 +150,18 @@ def masked(text: str) -> str:
     for secret in _secrets:
         if secret in text:
             text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def unsplit(text: str) -> str:
+    """Return the beginning of a longer text without what is to be hidden and was cut in two.
+
+    `masked` would not know what is left of it.
+    """
+    for secret in _secrets:
+        for size in range(len(secret) - 1, _TELLS_NOTHING, -1):
+            if text.endswith(secret[:size]):
+                return text[:-size] + _HIDDEN
     return text
 
 
@@ -308,7 +324,7 @@ def _in_words(value: object) -> str:
         text = str(value) if hasattr(value, "__fspath__") else repr(value)
     except Exception as error:  # noqa: BLE001 - the object's own __repr__ may raise anything
         text = f"<{type(value).__name__}, whose repr() raised {type(error).__name__}>"
-    return text if len(text) <= _WORDS else text[:_WORDS] + "…"
+    return text if len(text) <= _WORDS else unsplit(text[:_WORDS]) + "…"
 
 
 def _fast_chunks() -> Callable[[Any, int], Iterable[str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+from hpc_flows.journal.event import unsplit
+
 #: Bytes of a line that are kept; the rest is cut, with a mark.
 LONGEST_LINE = 32768
 
@@ -64,7 +66,7 @@ class Lines:
     def _take(self) -> str:
         text, lost = readable(self._rest.rstrip(b"\r")), self._lost
         self._rest, self._lost = b"", 0
-        return f"{text}… (cut here; {lost} bytes more)" if lost else text
+        return f"{unsplit(text)}… (cut here; {lost} bytes more)" if lost else text
 
 
 class Allowance:

@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 from hpc_flows import Resources
 from hpc_flows.journal import event as event_module
 from hpc_flows.journal.event import (
+    LONGEST_MESSAGE,
     Event,
     Lines,
     encode,
     hide,
     run_text,
     seal,
+    shortened,
     state_text,
     told_request,
 )
 from hpc_flows.journal.reader import NewerVersionError, decode
+from hpc_flows.logging.lines import Lines as OutputLines
 from hpc_flows.runs import TaskRun
 from hpc_flows.states import State, StateType
 
@@ -252,3 +255,24 @@ def test_t5_a_key_of_the_settings_is_in_no_event(monkeypatch: pytest.MonkeyPatch
     assert made.data["nested"] == [{"********": "********"}]
     assert made.data["message"].endswith("and short")
     assert not any(key in made.data["message"] for key in keys)
+
+
+@pytest.mark.parametrize("kept", range(5, 22, 4))
+def test_t5_what_is_left_of_a_key_where_a_long_text_is_cut_is_in_no_event(
+    monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    key = "pnu_0123456789abcdefgh"
+    monkeypatch.setattr(event_module, "_secrets", ())
+    hide([key])
+    environment = f"{'x' * (LONGEST_MESSAGE - kept)}{key} and more"
+    assert key[:5] not in shortened(environment)
+    assert shortened(environment).startswith("x" * (LONGEST_MESSAGE - kept) + "********… (cut")
+
+    class Environment:
+        def __repr__(self) -> str:
+            return "x" * (1000 - kept) + key + " and more"
+
+    assert encode(Environment()) == '"' + "x" * (1000 - kept) + '********\\u2026"'
+    lines = OutputLines(longest=100)
+    (line,) = lines.feed(b"x" * (100 - kept) + key.encode() + b" and more\n")
+    assert line.startswith("x" * (100 - kept) + "********… (cut")
