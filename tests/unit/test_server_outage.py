@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
+from hpc_flows.server import owning
 from hpc_flows.server.db.outage import is_outage
 
 if TYPE_CHECKING:
@@ -99,4 +100,17 @@ def test_relays_are_asked_to_wait_while_postgresql_is_away_and_go_on_when_it_is_
         postgresql.start()
     assert site.ask("ann", "POST", "/relays/r1/heartbeat", json=beat).status_code == 200
     site.close()
+    postgresql.drop(url)
+
+
+def test_a_server_ends_quietly_though_postgresql_was_restarted_under_it(
+    postgresql: PostgreSQL,
+) -> None:
+    url = postgresql.create()
+    with owning.opened(url) as database, owning.held(database):
+        postgresql.stop()
+        postgresql.start()
+        database.ping()
+    with owning.opened(url) as again, owning.held(again):
+        again.ping()
     postgresql.drop(url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -164,10 +164,12 @@ class Database:
 
     def close(self) -> None:
         """Give back all connections, and the claim."""
-        if self._claim is not None:
-            _let_go(self._claim, _SERVES)
-            self._claim.close()
-            self._claim = None
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            # A PostgreSQL that was restarted meanwhile has let go of it already.
+            with suppress(DBAPIError):
+                _let_go(claim, _SERVES)
+            claim.close()
         self.engine.dispose()
 
     def _name_it(self) -> None:
