@@ -81,6 +81,23 @@ def test_a_session_that_ends_leads_to_the_login_and_back(
     expect(page.locator("tr").filter(has_text=run["name"])).to_contain_text("Retrying")
 
 
+def test_who_logs_in_again_in_one_tab_is_logged_in_in_the_others(
+    fixture_site: FixtureSite, browsing: Browsing
+) -> None:
+    browsing.forgiven.append("401")
+    page = browsing.page()
+    fixture_site.login(page, "runs")
+    fixture_site.world.sessions.clear()
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    other = page.context.new_page()
+    fixture_site.login(other)
+    page.evaluate("dispatchEvent(new Event('focus'))")  # somebody comes back to the tab
+    at(page, "Clusters")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
 def test_logging_out_ends_the_session_at_the_server(
     fixture_site: FixtureSite, browsing: Browsing
 ) -> None:

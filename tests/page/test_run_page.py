@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from browsing import NARROW
@@ -341,6 +341,26 @@ def test_cancelling_is_asked_for_twice_and_answered_honestly(
     # Nobody takes it: the page does not leave that at a promise.
     expect(outcome).to_contain_text("The request waits")
     expect(outcome.locator("code")).to_have_text("hpc-flows runs cancel silent")
+
+
+def test_a_subflow_that_paused_itself_is_let_go_on_from_its_page(
+    looked: Looked, browser_page: Page
+) -> None:
+    lines = _living(looked.site, "outer")
+    part: dict[str, Any] = {
+        "id": "part",
+        "name": "part",
+        "flow": "inner",
+        "parent_flow_run": "outer",
+    }
+    part |= {"parameters": {}, "tags": []}
+    paused = {"subject": "flow", "id": "part", "type": "PAUSED", "name": "Paused", "attempt": 1}
+    made = [lines.line("flow-run", BEGIN, **part), lines.line("state", BEGIN + 1, **paused)]
+    _report(looked.site, "outer", made)
+    page = _opened(looked, browser_page, "flow-runs/part")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".outcome")).to_contain_text("The driver is told to resume")
+    expect(page.get_by_role("button", name="Cancel…")).to_have_count(0)
 
 
 NAPS = """

@@ -23,11 +23,16 @@ export async function begin(): Promise<void> {
   }
 }
 
+/** Look whether another tab of this browser has logged in, after the session had ended. */
+export async function beginAgain(): Promise<void> {
+  hangUp(); // the stream of the session that ended tries no more
+  await begin();
+}
+
 /** Exchange a one-time code for a cookie. Throws the server's refusal. */
 export async function login(code: string): Promise<void> {
   await send("POST", "login", { code });
-  hangUp(); // the stream of a session that ended tries no more
-  await begin();
+  await beginAgain();
 }
 
 /** End the session, here and at the server. */

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { asSentence, signedOut } from "../api/client";
 import { Notice } from "../parts/frame";
 import { replacePlace, route } from "../routing/route";
-import { login } from "../session";
+import { beginAgain, login } from "../session";
 import icon from "../style/icon.svg";
 
 export function Login() {
@@ -26,6 +26,16 @@ export function Login() {
 
   useEffect(() => {
     document.title = "Log in · hpc_flows";
+    // The cookie is the browser's: whoever logs in once need not do so in each tab.
+    const look = () => {
+      if (signedOut.peek() && !document.hidden) void beginAgain();
+    };
+    window.addEventListener("focus", look);
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      window.removeEventListener("focus", look);
+      document.removeEventListener("visibilitychange", look);
+    };
   }, []);
 
   useEffect(() => {

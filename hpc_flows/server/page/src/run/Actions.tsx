@@ -23,6 +23,8 @@ const PATIENCE_SECONDS = 10;
 
 function actionsFor(run: FlowRun): Action[] {
   if (isFinal(run.state_type)) return [];
+  // A driver is told about the whole run; all that is paused in it goes on together.
+  if (run.id !== run.run) return run.state_type === "PAUSED" ? ["resume"] : [];
   if (run.state_type === "CANCELLING") return [];
   return run.state_type === "PAUSED" ? ["resume", "cancel"] : ["pause", "cancel"];
 }
@@ -34,15 +36,14 @@ export function Actions({ run }: { run: FlowRun }) {
     setConfirms(false);
     setAsked({ action, answer: null, error: null, since: Date.now() });
     try {
-      const answer = await send<CommandAnswer>("POST", `flow-runs/${run.id}/${action}`, { reason });
+      const answer = await send<CommandAnswer>("POST", `flow-runs/${run.run}/${action}`, { reason });
       setAsked({ action, answer, error: null, since: Date.now() });
     } catch (error) {
       setAsked({ action, answer: null, error: asSentence(error), since: Date.now() });
     }
   };
   useAnswer(asked, setAsked);
-  // A driver is told about the whole run; a subflow links to that.
-  const actions = may("control") && run.id === run.run ? actionsFor(run) : [];
+  const actions = may("control") ? actionsFor(run) : [];
   return (
     <>
       {actions.map((action) => (

@@ -34,7 +34,7 @@ export function Message({ text, lines = 6 }: { text: string; lines?: number }) {
       <pre dir="auto">{shown}</pre>
       {isLong && (
         <button type="button" class="link" aria-expanded={open} onClick={() => setOpen(!open)}>
-          {open ? "Show less" : `Show all ${rows.length} lines`}
+          {open ? "Show less" : rows.length > lines ? `Show all ${rows.length} lines` : "Show all of it"}
         </button>
       )}
     </div>
