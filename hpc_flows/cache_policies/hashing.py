@@ -302,6 +302,35 @@ def code_digest(code: CodeType) -> bytes:
     return _digest(b"code", [code.co_code, *names, *constants])
 
 
+def told_apart(fn: Any) -> list[Any]:
+    """Return what functions of one source differ by: what they close over, and lambdas' code.
+
+    Of the former only numbers, texts and functions: what can change between two calls, such as a
+    list that is filled or a counter, would give each call a key of its own.
+    """
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return []
+    found: list[Any] = [code_digest(code)] if code.co_name == "<lambda>" else []
+    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=False):
+        value: Any = cell.cell_contents if _filled(cell) else None
+        if type(value) in _CONSTANTS and not _sets(code, name):
+            found.append((name, value))
+        elif type(value).__name__ == "function":
+            found.append((name, code_digest(value.__code__)))
+    return found
+
+
+def _sets(code: CodeType, name: str) -> bool:
+    """Tell whether a function sets what it closes over: `nonlocal count; count += 1`."""
+    from dis import get_instructions  # noqa: PLC0415 - few functions that are cached are closures
+
+    return any(
+        each.opname in ("STORE_DEREF", "DELETE_DEREF") and each.argval == name
+        for each in get_instructions(code)
+    )
+
+
 def _paired(value: Any, pairs: Iterable[Any]) -> Any:
     """Return the pairs of a subclass of dict; as a list where their order tells it from others."""
     ordered = any(base.__name__ == "OrderedDict" for base in type(value).__mro__)
@@ -348,6 +377,8 @@ _KINDS: tuple[tuple[Callable[[Any], Any], Callable[[_Walk, Any], list[bytes]]], 
     (lambda v: type(v).__name__ == "_lru_cache_wrapper", _Walk.wrapped),
     (lambda v: isinstance(v, (set, frozenset)), _Walk.bag),
 )
+
+_CONSTANTS = (bool, int, float, complex, str, bytes)
 
 _CONTAINERS: dict[type, Callable[[_Walk, Any], list[bytes]]] = {
     list: _Walk.row,

@@ -5,7 +5,7 @@ Policies are added (`INPUTS + TASK_SOURCE`), and inputs are taken out (`INPUTS -
 
 from __future__ import annotations
 
-from hpc_flows.cache_policies.hashing import code_digest, hash_objects
+from hpc_flows.cache_policies.hashing import code_digest, hash_objects, told_apart
 from hpc_flows.exceptions import HashError, ParameterError, close_match
 
 TYPE_CHECKING = False
@@ -238,7 +238,11 @@ class _None(CachePolicy):
 
 
 class TaskSource(CachePolicy):
-    """Keys change with the source code of the task's function, not of what it calls."""
+    """Keys change with the source code of the task's function, not of what it calls.
+
+    Functions that one source makes, as `def make(n)` around a task does, are told apart by the
+    numbers, texts and functions that they close over.
+    """
 
     def compute_key(
         self,
@@ -248,7 +252,10 @@ class TaskSource(CachePolicy):
         **_: Any,
     ) -> str | None:
         """Return the hash of the source code."""
-        return None if not task_ctx else hash_objects(source_of(task_ctx.task))
+        if not task_ctx:
+            return None
+        task = task_ctx.task
+        return hash_objects(source_of(task), *told_apart(getattr(task, "fn", task)))
 
 
 class FlowParameters(CachePolicy):
@@ -352,7 +359,8 @@ def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:
     task = context.task
     code = getattr(task.fn, "__code__", None)
     does = source_of(task) if code is None else code_digest(code)
-    return hash_objects(task.task_key, does, arguments, raise_on_failure=True)
+    more = told_apart(task.fn)
+    return hash_objects(task.task_key, does, arguments, *more, raise_on_failure=True)
 
 
 def policy_of(task: Any, options: Mapping[str, Any]) -> CachePolicy | None:

@@ -10,12 +10,21 @@ import math
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pytest
 
-from hpc_flows.cache_policies import FILES, INPUTS, files, hash_objects
+from hpc_flows import flow, task
+from hpc_flows.cache_policies import (
+    FILES,
+    INPUTS,
+    TASK_SOURCE,
+    files,
+    hash_objects,
+    task_input_hash,
+)
 from hpc_flows.exceptions import HashError
 
 if TYPE_CHECKING:
@@ -160,6 +169,52 @@ def test_sets_of_the_users_own_kind_have_one_key_in_every_session() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(found) == 1
+
+
+# Code ---------------------------------------------------------------------------------------------
+
+
+def source_key(fn: Any) -> str | None:
+    context = SimpleNamespace(task=task(fn))
+    return TASK_SOURCE.compute_key(task_ctx=context, inputs={}, flow_parameters={})
+
+
+def power(exponent: Any, seen: list[Any], function: Any = abs) -> Any:
+    calls = 0
+
+    def compute(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        seen.append(x)
+        return function(x) ** exponent
+
+    return compute
+
+
+def test_functions_that_one_source_makes_have_keys_of_their_own() -> None:
+    seen: list[Any] = []
+    square, cube = power(2, seen), power(3, seen)
+    before = source_key(square)
+    assert before != source_key(cube)
+    assert before == source_key(power(2, []))
+    assert square(3) == 9  # it counts, and fills a list
+    assert source_key(square) == before
+    shifted = power(2, seen, lambda x: x + 1), power(2, seen, lambda x: x + 2)
+    assert source_key(shifted[0]) != source_key(shifted[1])
+    lambdas = [lambda x: x + 1, lambda x: x * 10]
+    assert source_key(lambdas[0]) != source_key(lambdas[1])
+    context = [SimpleNamespace(task=task(fn)) for fn in (square, cube)]
+    assert task_input_hash(context[0], {"x": 1}) != task_input_hash(context[1], {"x": 1})
+
+
+def test_tasks_that_one_source_makes_are_not_given_each_others_results() -> None:
+    tasks = [task(persist_result=True)(power(exponent, [])) for exponent in (2, 3)]
+
+    @flow
+    def run() -> list[int]:
+        return [each(3) for each in tasks]
+
+    assert run() == [9, 27]
 
 
 # FILES --------------------------------------------------------------------------------------------
