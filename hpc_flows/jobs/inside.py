@@ -281,13 +281,32 @@ def _take_lease(job: Job) -> JournalWriter | None:
 
 def _run(job: Job, journal: JournalWriter) -> int:
     payload = None
+    before: list[dict[str, Any]] = []
     try:
         payload = _open_payload(job)
+        if job.restart:
+            # A job that is started again can afford it.
+            from hpc_flows.jobs.restarts import outcome_of, states_before  # noqa: PLC0415
+
+            before = states_before(job, payload.task_run)
+            outcome = outcome_of(before)
+            if outcome is not None:
+                return _repeat(journal, outcome)
         parts = _load(payload)
     except (HpcFlowsError, OSError) as error:
         _refuse(job, journal, payload, str(error))
         return FAILED
-    return _run_task(job, journal, payload, parts)
+    return _run_task(job, journal, payload, parts, before)
+
+
+def _repeat(journal: JournalWriter, outcome: dict[str, Any]) -> int:
+    """Record an earlier start's outcome as ours, and run nothing.
+
+    That start was ended before it had left its mark, while hooks ran, say.
+    """
+    sys.stderr.write("hpc_flows: an earlier start of this job has an outcome; nothing to do.\n")
+    journal.write("state", outcome, durable=True)
+    return COMPLETED if outcome["type"] == StateType.COMPLETED.value else FAILED
 
 
 def _open_payload(job: Job) -> Payload:
@@ -311,7 +330,13 @@ def _load(payload: Payload) -> tuple[Any, Any]:
     return payload.load()
 
 
-def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[Any, Any]) -> int:
+def _run_task(
+    job: Job,
+    journal: JournalWriter,
+    payload: Payload,
+    parts: tuple[Any, Any],
+    before: list[dict[str, Any]],
+) -> int:
     (task, flow_run, tags, log_prints, settings), (run, args, kwargs) = parts
     adopt(settings)
     key = read_key(job.run_dir)
@@ -319,8 +344,10 @@ def _run_task(job: Job, journal: JournalWriter, payload: Payload, parts: tuple[A
     root = JobRun(job.run_dir, journal.run_id, journal, results, key, settings, in_job=True)
     root.job, root.shares = job, False
     attach_loggers(root)
-    if job.restart:
-        run.run_count = _attempts_before(job)
+    if before:
+        from hpc_flows.jobs.restarts import attempts_of  # noqa: PLC0415 - as above
+
+        run.run_count = attempts_of(before)
     context = RunContext(root, flow_run=flow_run, tags=tags, log_prints=log_prints)
     _note_termination(job, journal, payload.task_run)
     capture = _begin_capture(context.for_task(task, run, (args, kwargs)), job)
@@ -390,29 +417,6 @@ def _refuse(job: Job, journal: JournalWriter, payload: Payload | None, message: 
         "details": details,
     }
     journal.write("state", data, durable=True)
-
-
-def _attempts_before(job: Job) -> int:
-    """Return how often earlier starts of this element have begun the task's code."""
-    # A job that is started again can afford it.
-    import json  # noqa: PLC0415
-
-    count = 0
-    for restart in range(job.restart):
-        path = os.path.join(job.run_dir, "journal", job.writer(restart) + ".jsonl")
-        try:
-            with open(path, "rb") as file:
-                lines = file.read().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if b'"kind":"state"' in line:
-                try:
-                    event = json.loads(line.rpartition(b"\t")[0])
-                except ValueError:
-                    continue
-                count = max(count, int(event["data"].get("attempt", 0)))
-    return count
 
 
 def _note_termination(job: Job, journal: JournalWriter, task_run: str) -> None:

@@ -207,6 +207,19 @@ def test_a_restart_after_a_finished_start_does_nothing() -> None:
     assert len(node.events("state")) == 2
 
 
+def test_a_restart_after_a_start_that_was_ended_in_its_hooks_repeats_its_outcome() -> None:
+    node = Node(double, (1,))
+    node.run()
+    first = node.final()
+    Path(node.root.run_dir, "journal", f"{TOKEN}-0-0.ended").unlink()
+    status, errors = node.run(SLURM_RESTART_COUNT="1")
+    assert status == 0
+    assert "nothing to do" in errors
+    assert [event.data["name"] for event in node.events("state")][2:] == ["Completed"]
+    assert node.final() == first
+    assert Path(node.root.run_dir, "journal", f"{TOKEN}-0-1.ended").exists()
+
+
 def test_a_restart_after_a_killed_start_runs_with_the_next_attempt() -> None:
     node = Node(sleep, (60,), (0,))
     process = node.start()
