@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hpc_flows.client.connection import RawResponse
+
 
 @pytest.fixture
 def double() -> Iterator[PrefectDouble]:
@@ -68,6 +70,34 @@ def test_a_locked_database_is_asked_again_at_once(double: PrefectDouble) -> None
     double.next("/flow_runs/", 503, {"exception_message": "Service Unavailable"})
     opened(double).send(whole_run().batch())
     assert len(double.to("/flow_runs/")) == 2
+
+
+def test_an_answer_that_is_lost_doubles_neither_log_records_nor_artifacts(
+    double: PrefectDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a slow server answers after we have stopped waiting: it has taken what was sent."""
+    journal, sink = whole_run(), opened(double)
+    ask, lost = server_module.PrefectServer._once, set()
+
+    def once(server: server_module.PrefectServer, *asked: str) -> RawResponse:
+        answer = ask(server, *asked)
+        if asked[1] in {"/logs/", "/artifacts/"} - lost:
+            lost.add(asked[1])
+            raise SinkTrouble("timed out")
+        return answer
+
+    monkeypatch.setattr(server_module.PrefectServer, "_once", once)
+    for _ in range(2):
+        with pytest.raises(SinkTrouble):
+            sink.send(journal.batch())
+    sink.send(journal.batch())
+    assert lost == {"/logs/", "/artifacts/"}
+    assert [log["message"] for log in double.logs] == ["it begins"]
+    assert [artifact["data"] for artifact in double.artifacts.values()] == [90.0]
+    journal.log("later")
+    sink.send(journal.batch())
+    assert [log["message"] for log in double.logs] == ["it begins", "later"]
+    assert len(double.to("/logs/filter")) == 1
 
 
 def test_a_server_that_is_down_is_trouble_and_then_gets_all() -> None:

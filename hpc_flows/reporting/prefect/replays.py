@@ -30,16 +30,21 @@ class Replays:
 
     Attributes:
         doubtful: whether something may be there that is not remembered; else nothing is asked.
+        is_missing: the same of what was sent last, to which no answer came.
     """
 
     def __init__(self, server: PrefectServer, memory: RunMemory) -> None:
         self._server, self._memory = server, memory
         self._artifacts: dict[str, tuple[str, float]] | None = None
-        self.doubtful = False
+        self.doubtful = self.is_missing = False
+
+    def missed_an_answer(self) -> None:
+        """Note that the server may have taken something without that this was heard."""
+        self.is_missing, self._artifacts = True, None
 
     def unsent_logs(self, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those of some log records that the server does not have."""
-        if not self.doubtful or not bodies:
+        if not (self.doubtful or self.is_missing) or not bodies:
             return bodies
         times = [body["timestamp"] for body in bodies]
         window = {"after_": min(times), "before_": max(times)}
@@ -49,7 +54,7 @@ class Replays:
 
     def artifact(self, ours: str) -> tuple[str, float] | None:
         """Return the server's id of an artifact, and when it was changed, if it has it."""
-        if not self.doubtful:
+        if not (self.doubtful or self.is_missing):
             return None
         if self._artifacts is None:
             rows = self._rows("/artifacts/filter", {"artifacts": self._ours()})

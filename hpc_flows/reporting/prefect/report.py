@@ -104,6 +104,7 @@ class RunReport:
             # These come again with the batch; what waited from earlier ones does not.
             self._planner.restore(plan, set(fresh))
             raise
+        self._replays.is_missing = False
         if not self._about.folder:
             self._marks.keep(batch.lines)
         self._marks.sent(events)
@@ -244,12 +245,21 @@ class RunReport:
                 bodies = [body for body in bodies if body["flow_run_id"] or body["task_run_id"]]
                 bodies = self._replays.unsent_logs(bodies)
                 if bodies:
-                    self._server.post("/logs/", bodies)
+                    self._post_once("/logs/", bodies)
             except Rejected:
                 refused += len(chunk)
             self._marks.sent(chunk)
             del logs[: len(chunk)]
         return refused
+
+    def _post_once(self, path: str, content: Any) -> Any:
+        """Send what the server makes anew each time; where no answer comes, it may have it."""
+        try:
+            return self._server.post(path, content)[1]
+        except SinkTrouble as trouble:
+            if not trouble.answered:
+                self._replays.missed_an_answer()
+            raise
 
     def _tell_artifacts(self, events: list[Event]) -> int:
         """Send artifacts, and empty the list."""
@@ -273,7 +283,7 @@ class RunReport:
         known = self._marks.ids["artifact"].get(id_) or self._replays.artifact(id_)
         if known is None:
             body = artifact_body(event.data, flow, self._planner.task(event.data), age)
-            answer = self._server.post("/artifacts/", body)[1]
+            answer = self._post_once("/artifacts/", body)
             self._marks.name("artifact", id_, [_id_in(answer), age])
         else:
             there, before = known
