@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from _thread import start_new_thread
 
 from hpc_flows.engine.family import Family
@@ -12,12 +13,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
+#: Seconds between two looks whether an orphan has begun another call.
+_LOOK = 0.05
+
 
 class Orphanhood:
     """What a worker does when its flow's process dies: nobody else would end what it computes.
 
     A thread waits for the end of the channel, since the main one may be within a library for
-    hours. An idle worker is let be: it sees the end itself, and closes its journal first.
+    hours. An idle worker is let be: it sees the end itself, and closes its journal first. But it
+    may have a call that came just before the end, and begin it yet.
 
     Attributes:
         is_busy: whether a call of the user's code runs.
@@ -34,6 +39,7 @@ class Orphanhood:
         poll = select.poll()
         poll.register(self._channel, select.POLLRDHUP)
         poll.poll()
-        if self.is_busy:
-            Family(os.getpid(), spares_leader=True).end(0.0)
-            os._exit(1)
+        while not self.is_busy:
+            time.sleep(_LOOK)
+        Family(os.getpid(), spares_leader=True).end(0.0)
+        os._exit(1)

@@ -24,6 +24,7 @@ from hpc_flows.settings import Settings
 from hpc_flows.task_runners.batches import END, Claims
 from hpc_flows.task_runners.frames import Receiver, send
 from hpc_flows.task_runners.orphans import Orphanhood
+from hpc_flows.task_runners.routing import Router
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,12 +60,15 @@ class Worker:
     def begin(self) -> bool:
         """Call the pool's initializer, and tell the flow's process how that went."""
         initializer = self._start["initializer"]
+        self._orphanhood.is_busy = True
         try:
             if initializer is not None:
                 initializer(*self._start["initargs"])
         except BaseException as error:  # noqa: BLE001 - it is raised in the flow's process
             send(self._channel, self._error(without_our_frames(error)))
             return False
+        finally:
+            self._orphanhood.is_busy = False
         send(self._channel, [b"value", dumps(None)])
         return True
 
@@ -81,6 +85,7 @@ class Worker:
                 send(self._channel, [END, b""])
             except (EOFError, OSError):
                 break
+        self._orphanhood.is_busy = False
         self._root.close()
 
     def _answer(self, task: bytes, setting: bytes, body: bytes | bytearray) -> list[bytes]:
@@ -127,9 +132,13 @@ class Worker:
 
     def _perform(self, task: Any, context: RunContext) -> Any:
         args, kwargs = context.arguments
-        value = Call(task.body, args, kwargs, context, None, task.isasync).perform()
-        with entered(context):
-            return drive(settled(value, context, everything=True))
+        context.dispatch = router = Router(context)
+        try:
+            value = Call(task.body, args, kwargs, context, None, task.isasync).perform()
+            with entered(context):
+                return drive(settled(value, context, everything=True))
+        finally:
+            router.close()  # else the threads of what it has submitted stay, of each call
 
 
 def main(descriptor: int, tokens: int) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _RUNNING = StateType.RUNNING
 
+#: Of what the flow runs of one root run share: several of them may begin at once, in threads.
+_shared = allocate_lock()
+
 
 class Router:
     """Gives the calls of one flow run to runners.
@@ -172,7 +175,7 @@ class Router:
     def _cluster(self, name: str) -> TaskRunner:
         """Return the one runner of a cluster in this root run, started."""
         runners = self._context.root.runners
-        with self._lock:
+        with _shared:
             if name not in runners:
                 from hpc_flows.task_runners.cluster import ClusterTaskRunner  # noqa: PLC0415
 
@@ -184,11 +187,12 @@ class Router:
 
     def _machine(self) -> Machine:
         root = self._context.root
-        if root.machine is None:
-            from hpc_flows.task_runners.machine import Machine  # noqa: PLC0415 - few need it
+        with _shared:
+            if root.machine is None:
+                from hpc_flows.task_runners.machine import Machine  # noqa: PLC0415 - few need it
 
-            root.machine = Machine()
-        machine: Machine = root.machine
+                root.machine = Machine()
+            machine: Machine = root.machine
         return machine
 
 

@@ -245,3 +245,45 @@ def test_a_script_needs_no_main_guard(tmp_path: Path, home: Path) -> None:
         env={**os.environ, "HPC_FLOWS_HOME": str(home)},
     )
     assert done.stdout == "[Point(x=2), Point(x=4)]\n"
+
+
+def test_the_threads_of_what_a_call_has_submitted_end_with_it() -> None:
+    @task
+    def inner(x: int) -> int:
+        return x
+
+    @task
+    def outer(x: int) -> int:
+        deadline = time.monotonic() + 60
+        while threading.active_count() > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)  # they go when they are next given the processor
+        found = threading.active_count()
+        inner.map([x, x]).wait()
+        return found
+
+    @flow(task_runner=one_process)
+    def main() -> list[int]:
+        return outer.map([1, 2, 3]).result()
+
+    assert main() == [1, 1, 1]
+
+
+_ORPHAN = """
+import socket, sys, time
+from hpc_flows.task_runners.orphans import Orphanhood
+
+ours, theirs = socket.socketpair()
+orphanhood = Orphanhood(ours)
+theirs.close()
+time.sleep(0.5)
+orphanhood.is_busy = True
+time.sleep(120)
+sys.exit(3)
+"""
+
+
+def test_a_worker_does_not_compute_what_came_just_before_its_flow_died() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _ORPHAN], start_new_session=True, check=False, timeout=300
+    )
+    assert ended.returncode == 1
