@@ -383,6 +383,18 @@ def test_t12_a_token_for_one_run_reports_that_run_and_speaks_of_no_other(
     assert own_site.ask("limited", "POST", "/runs/counts", json=counts).status_code == 404
 
 
+def test_t12_a_token_for_one_run_puts_nothing_in_place_of_what_other_relays_saw(
+    own_site: ServerSite, home: Path
+) -> None:
+    own_site.tokens["limited"] = own_site.token("ann", "report", run=RUN)
+    beat = {"mode": "login", "host": "h", "runs": [RUN]}
+    for who, seen in (("ann", "true"), ("limited", "made up")):
+        told = {**beat, "clusters": {"afton": {"time": time.time(), "partitions": [seen]}}}
+        assert own_site.ask(who, "POST", f"/relays/{who}/heartbeat", json=told).status_code == 200
+    shown = {each["name"]: each for each in own_site.ask("ann", "GET", "/clusters").json()["items"]}
+    assert shown["afton"]["survey"]["partitions"] == ["true"]
+
+
 def test_t12_a_token_for_one_run_ends_a_week_after_the_run(own_site: ServerSite) -> None:
     own_site.tokens["limited"] = own_site.token("ann", "report", run=RUN)
     day = 86400

@@ -206,11 +206,16 @@ def _check_json(content: str) -> None:
 
 @api.post("/relays/{relay}/heartbeat", response_model=shapes.Heard)
 def beat(here: Here, who: Reporter, relay: str, said: shapes.Heartbeat) -> Response:
-    """Hear that a relay lives, and hand it the commands for its runs."""
+    """Hear that a relay lives, and hand it the commands for its runs.
+
+    What it says of clusters is kept for its user; with a token for one run it is left out.
+    """
     for run in said.runs if who.grant.run is not None else ():
         _check_token(who, run)
     about = said.model_dump(include={"mode", "host", "pid", "version"})
-    heard = relays.Beat(relay, about, said.clock, said.runs, said.clusters)
+    # A survey is of no run, and stands in place of what the user's other relays have seen.
+    clusters = said.clusters if who.grant.run is None else {}
+    heard = relays.Beat(relay, about, said.clock, said.runs, clusters)
     waiting = here.relays.hear(who.grant.user_id, heard)
     return reply({"epoch": here.epoch, "time": time(), "commands": waiting})
 
