@@ -227,6 +227,8 @@ def end_all(threads: Iterable[SinkThread], seconds: float = 10.0) -> None:
 def start_in_background(settings: Settings, seconds: float = 90.0) -> Holder:
     """Start a relay that outlives this process and its terminal; return who it is.
 
+    Where others start one at the same moment, one comes up, and is returned to all.
+
     Raises:
         RelayError: it has not come up; its last words are told.
     """
@@ -234,7 +236,8 @@ def start_in_background(settings: Settings, seconds: float = 90.0) -> Holder:
     home = settings.home
     path = log_path(home)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    # Appended to: of several that are started at once, each has emptied it.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     log = os.open(path, flags, 0o600)
     try:
         child = subprocess.Popen(
@@ -256,6 +259,9 @@ def start_in_background(settings: Settings, seconds: float = 90.0) -> Holder:
         time.sleep(0.05)
     child.kill()  # or it would come up after this was told
     child.wait()
+    holder = running(home)
+    if holder is not None:  # another one was quicker
+        return holder
     raise RelayError(f"The relay has not come up. It said:\n{_last_words(path)}")
 
 

@@ -96,6 +96,24 @@ def test_a_relay_in_the_background_reports_new_runs_soon_and_stops_when_it_is_to
     assert "none runs" in call(environment, "status").stdout
 
 
+def test_of_relays_that_are_started_at_once_one_comes_up_and_all_are_told_which(
+    home: Path, environment: dict[str, str]
+) -> None:
+    """As from the start files of several shells."""
+    home.mkdir()
+    command = [sys.executable, "-m", "hpc_flows", "relay", "start", "--background"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = [subprocess.Popen(command, env=environment, **pipes) for _ in range(3)]  # type: ignore[call-overload] # the pipes are as Popen wants them
+    told = [each.communicate(timeout=150)[0] for each in started]
+    holder = running(str(home))
+    assert holder is not None, told
+    try:
+        assert [each.returncode for each in started] == [0, 0, 0], told
+        assert all(f"pid {holder.pid} on" in words for words in told)
+    finally:
+        call(environment, "stop")
+
+
 def test_a_relay_that_was_killed_is_no_hindrance_for_the_next(
     fake: FakeServer, home: Path, environment: dict[str, str]
 ) -> None:
