@@ -67,6 +67,13 @@ class Command(click.Command):
         self.help = _unwrapped(self.help)
         self.params.append(_debug_option())
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what it prints by click has colours where `console` has them."""
+        from hpc_flows.cli.terminal import echo_colour  # noqa: PLC0415 - not for --help
+
+        ctx.color = echo_colour()
+        return super().invoke(ctx)
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used.

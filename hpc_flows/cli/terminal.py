@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -70,6 +71,14 @@ def _colour() -> str:
         return get_settings().console_colour
     except SettingsError:  # told by who asks for settings; to list profiles works all the same
         return "auto"
+
+
+def echo_colour() -> bool | None:
+    """Return what click is told of colours: whether there are any; None for terminals only."""
+    colour = _colour()
+    if colour == "auto":
+        return False if os.environ.get("NO_COLOR") else None
+    return colour == "always"
 
 
 def drawing_width(where: Console) -> int:

@@ -9,6 +9,7 @@ import traceback
 
 import click
 
+from hpc_flows.cli.terminal import echo_colour
 from hpc_flows.exceptions import HpcFlowsError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -20,7 +21,7 @@ def report(error: BaseException, *, debug: bool) -> None:
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
         return
-    click.echo(block(error), err=True)
+    click.echo(block(error), err=True, color=echo_colour())
 
 
 def block(error: BaseException) -> str:

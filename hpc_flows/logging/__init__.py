@@ -211,7 +211,7 @@ def print_line(colour: str, level: str, message: str, when: float) -> None:
     """Show one line of a log on the console.
 
     Args:
-        colour: `always`, `never`, or `auto` for terminals only.
+        colour: `always`, `never`, or `auto` for terminals only, and not where NO_COLOR is set.
         level: the name of the record's level, such as `INFO`.
         message: what to show.
         when: seconds since 1970.
@@ -231,7 +231,9 @@ def print_line(colour: str, level: str, message: str, when: float) -> None:
 
 
 def _is_coloured(colour: str, stream: Any) -> bool:
-    return colour == "always" or (colour == "auto" and bool(stream.isatty()))
+    if colour != "auto":
+        return colour == "always"
+    return not os.environ.get("NO_COLOR") and bool(stream.isatty())
 
 
 def get_logger(name: str | None = None) -> std.Logger:

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 from cli_runs import WrittenRun
 
+from hpc_flows import logging
 from hpc_flows.cli import main as main_module
-from hpc_flows.cli.command import LazyGroup
+from hpc_flows.cli.command import Command, LazyGroup
 from hpc_flows.cli.main import cli, invoke
 from hpc_flows.cli.terminal import harmless
 from hpc_flows.exceptions import ClusterError
@@ -247,3 +249,40 @@ def test_closed_streams_lead_nowhere(home: Path) -> None:
         ["/bin/sh", "-c", command], env={**os.environ, "CODE": code}, timeout=60, check=False
     )
     assert (done.returncode, journal.read_bytes()) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, "on terminals"),
+        ({"NO_COLOR": ""}, "on terminals"),
+        ({"NO_COLOR": "1"}, "never"),
+        ({"HPC_FLOWS_CONSOLE_COLOUR": "never"}, "never"),
+        ({"HPC_FLOWS_CONSOLE_COLOUR": "always", "NO_COLOR": "1"}, "always"),
+    ],
+)
+def test_colours_are_told_to_click_and_to_the_log_alike(
+    variables: dict[str, str], wanted: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    told: list[bool | None] = []
+
+    @click.command(cls=Command)
+    def show() -> None:
+        told.append(click.get_current_context().color)
+
+    show.main([], standalone_mode=False)
+    assert told == [{"on terminals": None, "never": False, "always": True}[wanted]]
+    terminal = SimpleNamespace(isatty=lambda: True)
+    setting = variables.get("HPC_FLOWS_CONSOLE_COLOUR", "auto")
+    assert logging._is_coloured(setting, terminal) == (wanted != "never")
+
+
+def test_an_error_is_told_with_the_colours_that_are_wanted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_FLOWS_CONSOLE_COLOUR", "always")
+    invoke(["runs", "show", "nobody"])
+    assert "\x1b[31m" in capsys.readouterr().err
