@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING
 
 from hpc_flows.exceptions import ServerError
-from hpc_flows.leases import Lease, holder_of
+from hpc_flows.leases import Lease, holder_of, is_stale
+from hpc_flows.leases.holder import machine
 from hpc_flows.server import announcing
 from hpc_flows.server.access import grants, people
 from hpc_flows.server.access.tokens import SCOPES
@@ -81,12 +82,42 @@ def made_ready(database: Database) -> None:
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Database]:
-    """Open a database and close it at the end."""
+    """Open a database and close it at the end.
+
+    Raises:
+        ServerError: it is a file that a server on another machine has open.
+    """
+    _check_machine(url)
     database = open_database(url)
     try:
         yield database
     finally:
         database.close()
+
+
+def _check_machine(url: str) -> None:
+    """See that a file of SQLite's is open on no other machine.
+
+    Its processes share memory. On two machines, which a home folder on NFS invites to, each would
+    read and write pages that the other has changed.
+
+    Raises:
+        ServerError: a server has it there.
+    """
+    path = f"{url.removeprefix('sqlite:///')}.serving"
+    holder = holder_of(path) if url.startswith("sqlite:///") else None
+    if holder is None or not holder.machine or _boot(holder.machine) == _boot(machine()):
+        return
+    if not is_stale(path):
+        raise ServerError(
+            f"Another server uses the database {without_password(url)}: {holder}. While it runs, "
+            f"the file may be opened on that machine only: do this on {holder.host}."
+        )
+
+
+def _boot(machine: str) -> str:
+    """Return the machine without the namespace of processes: containers share its memory."""
+    return machine.partition(" ")[0]
 
 
 def own_user(database: Database) -> int:

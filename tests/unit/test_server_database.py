@@ -16,9 +16,10 @@ from server_data import ALL, add_user, derived, lines, stored
 from server_stories import long_story
 from sqlalchemy import func, make_url, select, text
 
+from hpc_flows.exceptions import ServerError
 from hpc_flows.journal.reader import read_run
 from hpc_flows.journal.replay import replay
-from hpc_flows.server import imports
+from hpc_flows.server import imports, owning
 from hpc_flows.server.backup import backup
 from hpc_flows.server.db import Database, DatabaseError, Sight, open_database, visible
 from hpc_flows.server.db import models as m
@@ -451,3 +452,23 @@ def test_a_writer_waits_for_another_process_and_readers_wait_for_nobody(tmp_path
     other.close()
     fill(database)
     database.close()
+
+
+def test_a_file_that_a_server_on_another_machine_has_open_is_not_opened_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/server.db"
+    here = owning.machine()
+    with owning.opened(url) as database, owning.held(database):
+        for another_container in (here, f"{here}0"):
+            monkeypatch.setattr(owning, "machine", lambda it=another_container: it)
+            with owning.opened(url) as same_machine:
+                same_machine.ping()
+        monkeypatch.setattr(owning, "machine", lambda: "another-boot pid:[1]")
+        with (
+            pytest.raises(ServerError, match="do this on"),
+            owning.opened(url),
+        ):
+            pytest.fail("it was opened")
+    with owning.opened(url) as free:
+        free.ping()
