@@ -153,7 +153,7 @@ def read_variable(name: str) -> Variable | None:
     """
     path = _path(checked_name(name))
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogatepass") as file:
             facts = json.load(file)
         return Variable(
             name,

@@ -24,7 +24,20 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     "value",
-    ["text", '"quoted"', "", "ü\n", 12, 1.5, True, None, {"key": ["a", None]}, [], {}],
+    [
+        "text",
+        '"quoted"',
+        "",
+        "ü\n",
+        "caf\udce9.dat",
+        12,
+        1.5,
+        True,
+        None,
+        {"key": ["a", None]},
+        [],
+        {},
+    ],
 )
 def test_what_is_json_comes_back_as_it_was(value: Any) -> None:
     assert Variable.set("x", value, tags=["a", "b"]).value == value
