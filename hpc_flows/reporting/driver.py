@@ -130,7 +130,7 @@ class _SinkThread(Thread):
         if self._is_done:
             return ""
         relay = self._relay
-        why = self._problem or (relay.trouble if relay is not None else "") or "It took too long."
+        why = self._problem or ("" if relay is None else why_not(relay)) or "It took too long."
         runs = list(self.runs)
         which = f"run {runs[0][:8]}" if len(runs) == 1 else f"{len(runs)} runs"
         return (
@@ -166,6 +166,12 @@ class _SinkThread(Thread):
                 self._is_done = True
                 return
             time.sleep(min(max(pause, 0.02), 0.2))
+
+
+def why_not(relay: Relay) -> str:
+    """Return what keeps a relay from reporting: the sink's trouble, or that of its runs."""
+    notes = [] if relay.roster is None else relay.roster.troubles()
+    return relay.trouble or "\n".join(notes)
 
 
 class _Silence:

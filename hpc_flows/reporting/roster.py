@@ -257,9 +257,10 @@ class Roster:
             if each.claim is not None:
                 return True
             each.trouble = f"{each.id[:8]} is reported by {holder_of(path) or 'another relay'}"
-        except LeaseError as error:
+            each.unsent = 0  # it is the other's to send
+        except LeaseError as error:  # nobody reports it, and what it has waits
             each.trouble = str(error)
-        each.feed, each.unsent = None, 0  # it is the other's to send
+        each.feed = None
         each.next = time.monotonic() + _CLAIMED_AGAIN
         return False
 

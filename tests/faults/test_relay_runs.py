@@ -11,6 +11,7 @@ from relay_doubles import Failure, FakeServer, Journal, has_all, relay_to, turn_
 from hpc_flows.exceptions import LeaseError
 from hpc_flows.leases import Lease, revoke
 from hpc_flows.reporting import roster as roster_module
+from hpc_flows.reporting.driver import why_not
 from hpc_flows.reporting.file_sink import FileSink
 from hpc_flows.reporting.relay import Relay
 
@@ -63,6 +64,27 @@ def test_a_claim_that_cannot_be_given_back_ends_by_its_time_and_hurts_nothing(
     monkeypatch.setattr(Lease, "release", refused)
     relay.close()
     assert not list((home / "relay" / "status").iterdir())
+
+
+def test_a_run_that_cannot_be_claimed_is_not_taken_for_sent(
+    journal: Journal, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: nobody reports it, which the end of its flow, and `relay once`, tell."""
+    monkeypatch.setattr(roster_module, "_CLAIMED_AGAIN", 0.1)
+    path = home / "events"
+    journal.write(5)
+    relay = Relay(FileSink(str(path)), str(home), "driver", only=journal.run)
+    claims = home / "relay" / relay.sink.store / "claims"
+    claims.parent.mkdir(parents=True)
+    claims.write_text("no folder")
+    turn_until(relay, lambda: bool(relay.facts()["notes"]))
+    assert not relay.is_done()
+    assert "cannot be used" in why_not(relay)
+    claims.unlink()
+    turn_until(relay, relay.is_done)
+    assert _lines(path) == 5
+    assert not why_not(relay)
+    relay.close()
 
 
 def test_a_folder_without_journals_is_waited_for_no_longer_than_it_takes_to_make_one(
