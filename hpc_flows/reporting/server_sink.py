@@ -55,6 +55,8 @@ _GZIP, _LEVEL = 31, 3
 #: What of `run.json` the server is told.
 _FACTS = ("v", "id", "created", "host", "pid", "cwd", "python", "hpc_flows", "name", "flow")
 _STRANGE = 500
+#: Characters of such a fact that the server takes.
+_LONGEST_FACT = 4096
 #: Fields of a command, in the order of `Order`.
 _ORDER = ("id", "run", "action", "reason", "by", "flow_run")
 
@@ -92,7 +94,7 @@ class ServerSink(Sink):
 
     def register(self, run: RunAbout) -> str:
         """Tell what `run.json` says; see `Sink`."""
-        about = {name: run.facts[name] for name in _FACTS if name in run.facts}
+        about = {name: _sendable(run.facts[name]) for name in _FACTS if name in run.facts}
         about["user"] = _user()
         try:
             found = self._ask("PUT", f"/runs/{_path(run.id)}", {"id": run.id, **about}).json()
@@ -200,6 +202,14 @@ class ServerSink(Sink):
         if self._way is not None and isinstance(error, ServerUnreachable):
             self._way.suspect()
         return SinkTrouble(str(error))
+
+
+def _sendable(fact: Any) -> Any:
+    """Return a fact of `run.json` as the server takes it: folders may have names of any bytes."""
+    if not isinstance(fact, str):
+        return fact
+    text = fact.encode("utf-8", "replace").decode().replace("\0", "?")
+    return text[:_LONGEST_FACT]
 
 
 def _pieces(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,6 +40,7 @@ from hpc_flows.reporting.survey import (
     take_survey,
 )
 from hpc_flows.reporting.watching import has_open_jobs
+from hpc_flows.server.shapes.reports import About
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +67,22 @@ def test_a_server_of_this_machine_that_was_stopped_is_asked_for_again_soon() -> 
     sink = ServerSink(find, "http://127.0.0.1:9")
     with pytest.raises(SinkTrouble, match="none runs"):
         sink.open()
+    sink.close()
+
+
+def test_a_run_in_a_folder_of_any_name_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def ask(_sink: ServerSink, _method: str, _path: str, content: Any) -> Any:
+        told.append(content)
+        return SimpleNamespace(json=lambda: {"epoch": "e"})
+
+    monkeypatch.setattr(ServerSink, "_ask", ask)
+    sink = ServerSink(lambda: Client("http://127.0.0.1:9", None), "a server")
+    facts = {"cwd": os.fsdecode(b"/data/m\xe9sures"), "flow": "a\0b", "name": "n" * 9999, "pid": 7}
+    assert sink.register(RunAbout("run-1", "/home/runs/run-1", facts)) == "e"
+    taken = About.model_validate_json(json.dumps(told[0]))
+    assert (taken.cwd, taken.flow, taken.pid) == ("/data/m?sures", "a?b", 7)
     sink.close()
 
 
