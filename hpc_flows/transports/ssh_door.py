@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 from hpc_flows.exceptions import TransportError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 65_536
 _BACKLOG = 64
+_PAUSE = 0.1
 
 
 class Door:
@@ -66,11 +68,14 @@ class Door:
             try:
                 visitor, _ = self._listener.accept()
             except OSError:
-                return
+                if self._listener.fileno() < 0:  # closed
+                    return
+                time.sleep(_PAUSE)  # no more files can be opened, until some are closed
+                continue
             _in_background(self._lead, visitor)
 
     def _lead(self, visitor: socket.socket) -> None:
-        with visitor, socket.socket(socket.AF_UNIX) as inside:
+        with visitor, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as inside:
             try:
                 inside.connect(self._tunnel.path())
             except TransportError:

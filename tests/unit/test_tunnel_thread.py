@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +18,13 @@ from hpc_flows.reporting.opening import Configured
 from hpc_flows.transports.openssh_client import OpenSshClient
 from hpc_flows.transports.openssh_connection import LentConnection
 from hpc_flows.transports.ssh_destination import Destination, unix_target
+from hpc_flows.transports.ssh_door import Door
 from hpc_flows.transports.ssh_trouble import SshError
 from hpc_flows.transports.tunnel import DIALLING, Pace, Tunnel, TunnelStatus, open_tunnel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hpc_flows.reporting.sink import Sink
 
 
@@ -71,6 +78,13 @@ class Dialler:
         return self._dialled > 1
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Give a folder for sockets: pytest's own paths may be too long for them."""
+    with tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("place", ["dial", "mark", "ready", "ended", "close"])
 def test_a_tunnel_that_finds_no_process_or_no_room_dials_again_later(place: str) -> None:
     first = TunnelStatus("there", "server", "openssh", DIALLING, 0.0, 0, None, None, None)
@@ -105,6 +119,34 @@ def test_a_login_whose_process_number_is_now_somebody_elses_has_ended(
 
     monkeypatch.setattr("os.kill", refused)
     assert not LentConnection(OpenSshClient(Destination("there")), "/c", 7).alive()
+
+
+def test_a_door_stays_open_when_no_more_files_could_be_opened_for_a_while(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, refused = socket.socket.accept, list[int]()
+
+    def short(listener: socket.socket) -> tuple[socket.socket, object]:
+        if listener.family == socket.AF_INET and not refused:
+            refused.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    class Inside:
+        def path(self) -> str:
+            return str(short_folder / "s")
+
+    monkeypatch.setattr(socket.socket, "accept", short)
+    with socket.socket(socket.AF_UNIX) as server, Door(Inside()) as door:  # type: ignore[arg-type] # all that a door asks of a tunnel
+        server.bind(str(short_folder / "s"))
+        server.listen()
+        with socket.create_connection(("127.0.0.1", door.port), timeout=150) as visitor:
+            visitor.sendall(b"ping")
+            server.settimeout(150)
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(4) == b"ping"
+    assert refused
 
 
 def test_paramiko_that_is_not_installed_is_told_with_what_to_install(
