@@ -229,9 +229,14 @@ class BaseTransaction:
 
     def _cancel_waiting(self) -> None:
         """Cancel what was submitted in the block and has not begun."""
+        by_runner: dict[int, list[Any]] = {}
         for call in [] if self.context is None else self._calls(self.context):
             if call.runner is not None and call.run.run_count == 0:
-                call.runner.cancel([call], "The transaction that it is part of was rolled back.")
+                by_runner.setdefault(id(call.runner), []).append(call)
+        reason = "The transaction that it is part of was rolled back."
+        for calls in by_runner.values():
+            # Together: a cluster's scheduler is asked, and told, once for all of them.
+            calls[0].runner.cancel(calls, reason)
 
     # Begin and end, as steps that either kind of code carries out --------------------------------
 
