@@ -276,7 +276,7 @@ class Flow(Definition[P, R]):
     def validate_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters as their annotations want them: `"3"` for an `int` becomes 3.
 
-        Defaults are taken as they are, as `x: int = None` is common.
+        Defaults that are no dicts, lists or texts stay as they are: `x: int = None` is common.
 
         Raises:
             ParameterTypeError: a value does not fit its annotation.
@@ -406,7 +406,7 @@ def _check_name(name: str) -> None:
 
 def _is_plain_data(default: Any) -> bool:
     """Tell whether a default is data that its annotation may make something else of."""
-    return isinstance(default, (dict, list)) and bool(default)
+    return isinstance(default, (dict, list, str)) and bool(default)
 
 
 _BUILTIN: dict[str, type] = {

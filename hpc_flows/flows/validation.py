@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import GenericAlias, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pydantic
 
-from hpc_flows.engine.parameters import variadic_names
+from hpc_flows.engine.parameters import defaults_of, variadic_names
 from hpc_flows.exceptions import ParameterTypeError
 
 if TYPE_CHECKING:
@@ -19,7 +20,24 @@ if TYPE_CHECKING:
 def coerced(
     flow: Flow[..., Any], parameters: Mapping[str, Any], names: list[str]
 ) -> dict[str, Any]:
-    """Let pydantic check and convert the parameters of these names."""
+    """Let pydantic check and convert the parameters of these names.
+
+    A text that is a default becomes what its annotation says, as in `folder: Path = "data"`, but
+    stays a text where it cannot: `cells: int = "auto"` is no mistake of who calls the flow.
+    """
+    defaults = defaults_of(flow.fn)
+    texts = {name for name in names if type(parameters[name]) is str}
+    usual = [name for name in names if name in texts and parameters[name] is defaults.get(name)]
+    for name in usual:
+        with suppress(ParameterTypeError):
+            parameters = _checked(flow, parameters, [name])
+    rest = [name for name in names if name not in usual]
+    return _checked(flow, parameters, rest) if rest else dict(parameters)
+
+
+def _checked(
+    flow: Flow[..., Any], parameters: Mapping[str, Any], names: list[str]
+) -> dict[str, Any]:
     model = flow._models.get(tuple(names))  # noqa: SLF001 - this function is the flow's own
     if model is None:
         model = _parameter_model(flow, names)

@@ -76,6 +76,23 @@ def test_a_default_is_taken_as_it_is_whatever_its_annotation() -> None:
     assert main(y="2") == (None, 2)
 
 
+def test_a_text_that_is_a_default_becomes_what_its_annotation_says_if_it_can() -> None:
+    @flow
+    def main(
+        folder: Path = "data",  # type: ignore[assignment]  # as users write it
+        cells: int = "auto",  # type: ignore[assignment]  # as users write it
+        steps: int = 1,
+    ) -> Any:
+        return folder, cells, steps
+
+    assert main() == (Path("data"), "auto", 1)
+    assert main(steps="2") == (Path("data"), "auto", 2)
+    with pytest.raises(ParameterTypeError, match=r"cells: .*'many'"):
+        main(cells="many")
+    with pytest.raises(ParameterTypeError, match=r"steps: .*'many'"):
+        main(steps="many")
+
+
 def test_validation_can_be_switched_off() -> None:
     assert typed.with_options(validate_parameters=False)("three")[0] == "three"
 
