@@ -181,7 +181,12 @@ def _folders(home: str) -> list[str]:
     folder = os.path.join(os.path.expanduser(home), "runs")
     try:
         with os.scandir(folder) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [
+                entry.path
+                for entry in entries
+                # What begins with a point is of file servers and notebooks, and no run.
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -199,7 +199,7 @@ class CursorFolder:
         except OSError:
             return []
         found = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-        return [name for name in found if _is_name(name)]
+        return [name for name in found if is_name(name)]
 
     def forget(self, run: str) -> None:
         """Remove the cursor of a run that is no more."""
@@ -249,7 +249,8 @@ def _remove(path: str) -> None:
         return
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Tell whether a name can be that of a run."""
     try:
         check_name(name)
     except JournalError:

@@ -11,10 +11,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hpc_flows.exceptions import LeaseError
+from hpc_flows.exceptions import JournalError, LeaseError
 from hpc_flows.journal.index import summarise
 from hpc_flows.journal.reader import iter_run
 from hpc_flows.journal.replay import RunView
+from hpc_flows.reporting.cursors import is_name
 
 if TYPE_CHECKING:
     from hpc_flows.leases import Lease
@@ -119,8 +120,11 @@ class Watched:
 def has_open_jobs(folder: str) -> bool:
     """Tell whether jobs of a run whose driver has ended may still be at work."""
     view = RunView(log_limit=0)
-    for event in iter_run(folder):
-        view.apply(event)
+    try:
+        for event in iter_run(folder):
+            view.apply(event)
+    except JournalError:  # purged, or unreadable: they write nothing that could be reported
+        return False
     for job in view.jobs.values():
         members = [view.task_runs.get(id_) for id_ in job.task_runs]
         ended = all(run is not None and run.is_final for run in members)
@@ -171,7 +175,10 @@ class RunsFolder:
                 found += (
                     (entry.stat(follow_symlinks=False).st_mtime, entry.name)
                     for entry in entries
-                    if entry.name not in self._known and entry.is_dir(follow_symlinks=False)
+                    if entry.name not in self._known
+                    # Others put folders of theirs there: file servers, notebooks.
+                    and is_name(entry.name)
+                    and entry.is_dir(follow_symlinks=False)
                 )
         except OSError:
             return []

@@ -6,19 +6,20 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from relay_doubles import Failure, FakeServer, Journal, has_all, relay_to, turn_until
 
 from hpc_flows.exceptions import LeaseError
+from hpc_flows.journal.index import list_runs
 from hpc_flows.leases import Lease, revoke
 from hpc_flows.reporting import roster as roster_module
 from hpc_flows.reporting.driver import why_not
 from hpc_flows.reporting.file_sink import FileSink
 from hpc_flows.reporting.relay import Relay
+from hpc_flows.reporting.watching import has_open_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def _lines(path: Path) -> int:
@@ -101,6 +102,32 @@ def test_a_folder_without_journals_is_waited_for_no_longer_than_it_takes_to_make
     assert relay.roster is not None
     assert relay.roster.is_quiet()
     relay.close()
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "old runs"])
+def test_a_folder_of_somebody_else_among_the_runs_keeps_no_run_back(
+    name: str, fake: FakeServer, journal: Journal, home: Path
+) -> None:
+    journal.write(5)
+    (home / "runs" / name).mkdir()
+    relay = relay_to(fake, home)
+    turn_until(relay, has_all(fake, journal))
+    turn_until(relay, relay.is_done)
+    assert not relay.trouble
+    late = Journal(home, "run-0002")
+    late.write(5)
+    turn_until(relay, has_all(fake, late), patient=True)
+    assert [run.id for run in list_runs(str(home)) if run.id.startswith(".")] == []
+    relay.close()
+    late.close()
+
+
+def test_jobs_of_a_run_whose_journals_were_purged_keep_no_relay_from_its_end(
+    journal: Journal,
+) -> None:
+    journal.close()
+    os.rmdir(os.path.join(journal.folder, "journal"))
+    assert not has_open_jobs(journal.folder)
 
 
 def test_a_relay_is_not_idle_while_a_run_waits_for_a_server_that_is_away(
