@@ -254,7 +254,8 @@ def _alive(facts: Facts, queue: JobStatus) -> Verdict:
 def _ended(facts: Facts, status: JobStatus) -> Verdict:
     if status.ending in _MAY_RETURN and facts.queue is None and facts.gone_since is None:
         return _wait(5.0, "the queue to say whether the job runs again")
-    since = facts.now if facts.ended_since is None else facts.ended_since
+    known = (facts.ended_since, facts.gone_since)
+    since = next((time for time in known if time is not None), facts.now)
     left = since + _grace(facts, status) - facts.now
     if left > 0:
         return _wait(min(left, 1.0), "the job's outcome record")

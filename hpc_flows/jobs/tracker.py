@@ -320,6 +320,8 @@ class Tracker:
             element.gone_since = None
             ended = status.phase is Phase.ENDED
             element.ended_since = (element.ended_since or now) if ended else None
+            if not ended:  # what accounting has said, if anything, was of an earlier start
+                element.history, element.history_asked = None, None
         changed = _word(before) != _word(status)
         if changed:
             try:

@@ -122,6 +122,12 @@ def test_accounting_that_says_failed_while_the_queue_says_pending_is_not_believe
     assert verdict.decision is Decision.WAIT
 
 
+def test_an_end_of_which_only_the_queues_silence_has_a_time_is_waited_for_no_longer() -> None:
+    history = ended(Ending.NODE, "NODE_FAIL", source="history")
+    gone = facts(gone_since=NOW - 1000, history=history, history_asked=NOW - 1)
+    assert ends_as(judge(gone)) == (StateType.CRASHED, "NodeFailed")
+
+
 @pytest.mark.parametrize(
     "reason",
     ["JobHeldUser", "PartitionDown", "AssocGrpCPUMinutesLimit", "PartitionNodeLimit"],

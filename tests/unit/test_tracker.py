@@ -9,6 +9,7 @@ import pytest
 from job_doubles import call_of, play_job, quick_cluster, until
 from test_submit import Office, office, work
 
+from hpc_flows.clusters.parts import Grace
 from hpc_flows.exceptions import (
     CancelledByScheduler,
     JobLost,
@@ -143,6 +144,20 @@ def test_a_node_failure_in_accounting_is_not_final_while_the_queue_has_the_job(
     assert isinstance(here.ended(call), NodeFailed)
 
 
+def test_what_accounting_said_of_a_jobs_first_life_does_not_decide_its_second(
+    office: Callable[..., Office],
+) -> None:
+    here = office(quick_cluster(grace=Grace(file_system=60.0, accounting=60.0, lost=60.0)))
+    job, _, (call,) = sent(here, 1)
+    (element,) = here.tracker.elements()
+    here.scheduler.record(job, Ending.NODE, "NODE_FAIL")
+    until(lambda: element.history)
+    here.scheduler.say(job, Phase.RUNNING, "RUNNING")
+    until(lambda: element.queue)
+    here.scheduler.record(job, Ending.WALLTIME, "TIMEOUT")
+    assert isinstance(here.ended(call), WalltimeExceeded)
+
+
 def test_a_used_again_id_is_not_taken_for_our_job(office: Callable[..., Office]) -> None:
     here = office()
     job, _, (call,) = sent(here, 1)
@@ -186,8 +201,6 @@ def test_a_refused_payload_is_a_payload_error(
 def test_a_result_file_that_appears_late_is_waited_for(
     office: Callable[..., Office], tmp_path: Path
 ) -> None:
-    from hpc_flows.clusters.parts import Grace
-
     here = office(quick_cluster(grace=Grace(file_system=20.0)))
     _, token, (call,) = sent(here, 1)
     reference = here.root.results.keep("big", bytes(200_000))
