@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -272,6 +274,26 @@ def test_marks_outlive_a_torn_line(tmp_path: Path) -> None:
     assert third.has(events[5])
     assert third.ids["flow"] == {RUN: ["there", "flow"]}
     assert not third.is_empty
+
+
+def test_of_marks_of_which_a_full_disk_took_a_part_only_these_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal()
+    events = [journal.log(str(number)) for number in range(4)]
+    marks, write, calls = Marks(str(tmp_path), RUN), os.write, list[int]()
+
+    def full(fd: int, text: bytes) -> int:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, text[: len(text) // 2] if len(calls) == 2 else text)
+
+    monkeypatch.setattr(os, "write", full)
+    for event in events:
+        marks.sent([event])
+    again = Marks(str(tmp_path), RUN)
+    assert [again.has(event) for event in events] == [True, False, True, True]
 
 
 def test_a_full_disk_costs_the_marks_and_nothing_else(

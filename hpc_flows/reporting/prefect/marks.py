@@ -76,7 +76,8 @@ class Marks:
         text = json.dumps({"sent": ranges or {}, "ids": self._new}, separators=(",", ":"))
         # Where it cannot be written, a replay repeats what the server then takes once.
         with suppress(OSError):
-            self._append(self._path, (b"\n" if self._torn else b"") + text.encode() + b"\n")
+            start, self._torn = (b"\n" if self._torn else b""), True
+            self._append(self._path, start + text.encode() + b"\n")
             self._torn = False
         self._new = {}
 
@@ -98,7 +99,8 @@ class Marks:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path, flags, 0o600)
         try:
-            os.write(fd, text)
+            while text:  # a disk that gets full takes a part of it
+                text = text[os.write(fd, text) :]
         finally:
             os.close(fd)
 
