@@ -123,7 +123,8 @@ def _web_address(_: click.Context, _option: click.Parameter, url: str | None) ->
     except ValueError:
         is_address = False
     if not is_address:
-        raise click.BadParameter(f"{url!r} is no address such as https://portal.site.edu/runs.")
+        message = f"{url!r} is no address: begin with https:// or http:// and name the host."
+        raise click.BadParameter(message)
     return url
 
 
