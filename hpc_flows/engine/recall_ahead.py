@@ -96,6 +96,7 @@ def _variant(task: Any, flow: Any, *, keeps: bool) -> Any:
 def _twin(call: Any, task: Any, context: RunContext, plan: Plan, mine: Transaction | None) -> Any:
     """Return a call for the runner; at its end the transaction is settled, then the call."""
     twin = copy(call)
+    twin.origin = call  # which the flow knows of, and cancels
     twin.task = task
     twin.future = TaskFuture(call.run)
     parent = mine.parent if mine is not None and plan.joins else None
@@ -112,6 +113,7 @@ def _twin(call: Any, task: Any, context: RunContext, plan: Plan, mine: Transacti
             call.future.resolve(future.state)
 
     twin.future.add_done_callback(ended)
+    call.future.add_done_callback(lambda future: twin.future.resolve(future.state))  # cancelled
     return twin
 
 

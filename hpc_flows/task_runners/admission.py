@@ -88,7 +88,7 @@ class Admission:
 def _submit(runner: TaskRunner, calls: list[TaskCall]) -> None:
     # Not before: until then the router cancels them, and runners know nothing of them.
     for call in calls:
-        call.runner = runner
+        call.given_to(runner)
     runner.submit(calls)
 
 

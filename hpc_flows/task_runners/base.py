@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from abc import ABC, abstractmethod
 
 from hpc_flows.logging import ERROR, run_log
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from hpc_flows.states import State
 
 
+_ending = allocate_lock()
+
+
 class TaskCall:
     """One task run that is ready to start.
 
@@ -30,9 +34,22 @@ class TaskCall:
         context: what surrounds the call; `context.root.record` takes its states.
         wait_for: more futures that must have ended before it starts.
         runner: whom it was given to, or None while it waits for upstream runs.
+        origin: the call that this one stands for, with a future of its own, or None.
+        was_ended: whether `end` has ended it, or is about to.
     """
 
-    __slots__ = ("args", "context", "future", "kwargs", "run", "runner", "task", "wait_for")
+    __slots__ = (
+        "args",
+        "context",
+        "future",
+        "kwargs",
+        "origin",
+        "run",
+        "runner",
+        "task",
+        "wait_for",
+        "was_ended",
+    )
 
     def __init__(
         self,
@@ -52,11 +69,21 @@ class TaskCall:
         self.context = context
         self.wait_for = wait_for
         self.runner: TaskRunner | None = None
+        self.origin: TaskCall | None = None
+        self.was_ended = False
+
+    def given_to(self, runner: TaskRunner) -> None:
+        """Note whom it is given to, who cancels it from now on."""
+        self.runner = runner
+        if self.origin is not None:
+            self.origin.given_to(runner)
 
     def end(self, state: State, level: int = ERROR) -> None:
         """Record, log and resolve a call that ends without its task's code deciding how."""
-        if self.future.done():
-            return
+        with _ending:  # a flow and one within it may be cancelled at the same time
+            if self.was_ended or self.future.done():
+                return
+            self.was_ended = True
         self.context.root.record("task", self.run, state)
         inner = self.context.for_task(self.task, self.run)
         run_log(inner, level, f"Finished in state {state!r}")

@@ -113,7 +113,7 @@ class Router:
             self._admission_of().take(runner, calls)
             return
         for call in calls:
-            call.runner = runner
+            call.given_to(runner)
         runner.submit(calls)
 
     def _admission_of(self) -> Any:

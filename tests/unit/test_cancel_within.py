@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import threading
+import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +14,9 @@ import pytest
 
 from hpc_flows import flow, task
 from hpc_flows.engine import cancelling
-from hpc_flows.exceptions import CancelledRun
-from hpc_flows.futures import as_completed
+from hpc_flows.engine.drive import Sleep
+from hpc_flows.exceptions import CancelledRun, TerminationSignal
+from hpc_flows.futures import as_completed, pass_gate
 from hpc_flows.journal.reader import read_run
 from hpc_flows.states import Cancelled
 from hpc_flows.task_runners.base import TaskRunner
@@ -24,22 +28,25 @@ if TYPE_CHECKING:
     from hpc_flows.task_runners.base import TaskCall
 
 LONG = 300.0
+_WAITING = {pass_gate.__code__, Sleep.perform.__code__}
 
 
 class Cluster(TaskRunner):
     """Keeps calls until they are cancelled, as a queue that never moves keeps jobs."""
 
     outlives_driver = True
+    places_resources = True
 
     def __init__(self) -> None:
         self.submitted = threading.Event()
+        self.calls: list[TaskCall] = []
         self.cancelled: list[str] = []
 
     def duplicate(self) -> Cluster:
         return self
 
     def submit(self, calls: Sequence[TaskCall]) -> None:
-        assert calls
+        self.calls += calls
         self.submitted.set()
 
     def cancel(self, calls: Sequence[TaskCall] | None, reason: str) -> None:
@@ -59,6 +66,18 @@ def _sub(cluster: Cluster) -> Any:
         job.submit().result()
 
     return sub
+
+
+def _until_a_thread_waits() -> None:
+    """Return once another thread waits, for a future or a time, and imports nothing for that."""
+    deadline = time.monotonic() + LONG
+    mine = threading.get_ident()
+    while time.monotonic() < deadline:
+        frames = {id_: frame for id_, frame in sys._current_frames().items() if id_ != mine}
+        if any(frame.f_code in _WAITING for frame in frames.values()):
+            return
+        time.sleep(0.005)
+    raise AssertionError("No thread waits.")
 
 
 def _ends(home: Path, kind: str = "flow") -> dict[str, str]:
@@ -84,13 +103,45 @@ def test_ctrl_c_cancels_the_jobs_of_a_flow_that_a_task_has_called(home: Path) ->
     def main() -> None:
         calls_sub.submit()
         assert cluster.submitted.wait(LONG)
+        _until_a_thread_waits()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    assert set(cluster.cancelled) == {"job"}  # by either flow, or both
+    assert _ends(home) == {"main": "Cancelled", "sub": "Cancelled"}
+    assert _ends(home, "task") == {"calls_sub": "Cancelled", "job": "Cancelled"}
+
+
+def test_ctrl_c_cancels_the_jobs_of_a_flow_that_keeps_its_results(home: Path) -> None:
+    cluster = Cluster()
+
+    @flow(task_runner=cluster, persist_result=True)
+    def main() -> None:
+        job.submit()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         main()
     assert cluster.cancelled == ["job"]
-    assert _ends(home) == {"main": "Cancelled", "sub": "Cancelled"}
-    assert _ends(home, "task") == {"calls_sub": "Cancelled", "job": "Cancelled"}
+    assert [call.future.state.name for call in cluster.calls] == ["Cancelled"]
+    assert _ends(home, "task") == {"job": "Cancelled"}
+
+
+def test_jobs_of_a_flow_that_keeps_its_results_live_on_when_its_driver_is_told_to_end(
+    home: Path,
+) -> None:
+    cluster = Cluster()
+
+    @flow(task_runner=cluster, persist_result=True)
+    def main() -> None:
+        job.submit()
+        raise TerminationSignal(signal.SIGTERM)
+
+    with pytest.raises(TerminationSignal):
+        main()
+    assert cluster.cancelled == []
+    assert _ends(home, "task") == {"job": "Pending"}
 
 
 def test_the_end_of_the_outermost_flow_cancels_the_jobs_of_a_flow_that_was_left(
@@ -144,6 +195,7 @@ def test_a_flow_in_another_thread_that_waits_is_cancelled(
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     assert (failed if waits == "before a retry" else cluster.submitted).wait(LONG)
+    _until_a_thread_waits()
     (folder,) = (home / "runs").iterdir()
     control = folder / "control"
     control.mkdir(exist_ok=True)
@@ -151,3 +203,32 @@ def test_a_flow_in_another_thread_that_waits_is_cancelled(
     thread.join(LONG)
     assert not thread.is_alive()
     assert _ends(home) == {"main": "Cancelled"}
+
+
+def test_a_call_that_two_threads_end_is_told_of_once(home: Path) -> None:
+    cluster = Cluster()
+
+    @flow(task_runner=cluster)
+    def main() -> None:
+        future = job.submit()
+        together = threading.Barrier(4)
+
+        def end() -> None:
+            together.wait()
+            cluster.calls[0].end(Cancelled("enough"))
+
+        threads = [threading.Thread(target=end) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        future.wait()
+
+    main()
+    (folder,) = (home / "runs").iterdir()
+    told = [
+        event
+        for event in read_run(str(folder))
+        if event.kind == "state" and event.data["name"] == "Cancelled"
+    ]
+    assert len(told) == 1
