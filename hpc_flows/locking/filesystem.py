@@ -25,6 +25,15 @@ _held: dict[str, Lease] = {}
 _guard = threading.RLock()
 
 
+def _after_fork() -> None:
+    """Forget who is inside of the guard: a thread of the parent, which never leaves it here."""
+    global _guard  # noqa: PLW0603 - a lock cannot be made anew in place
+    _guard = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class FileSystemLockManager(LockManager):
     """Takes locks by files in a folder.
 

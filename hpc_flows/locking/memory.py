@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Self
 
 _locks: dict[str, tuple[str, float | None]] = {}
-_changed = threading.Condition()
 
 
 class MemoryLockManager(LockManager):
     """Takes locks in this process's memory. There is one of it."""
 
     _the_one: ClassVar[Any] = None
+    _changed: ClassVar[threading.Condition] = threading.Condition()
 
     def __new__(cls) -> Self:
         """Return the one manager of this process."""
@@ -31,7 +32,6 @@ class MemoryLockManager(LockManager):
     def __init__(self) -> None:
         """Take what there is of locks."""
         self._locks = _locks
-        self._changed = _changed
 
     def __repr__(self) -> str:
         return "MemoryLockManager()"
@@ -144,3 +144,11 @@ class MemoryLockManager(LockManager):
         import asyncio  # noqa: PLC0415 - it is running
 
         return await asyncio.to_thread(self.wait_for_lock, key, timeout)
+
+
+def _after_fork() -> None:
+    """Forget who is inside of the condition: a thread of the parent, which never leaves it here."""
+    MemoryLockManager._changed = threading.Condition()  # noqa: SLF001 - same module
+
+
+os.register_at_fork(after_in_child=_after_fork)

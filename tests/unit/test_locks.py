@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import os
 import pickle
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hpc_flows.locking import FileSystemLockManager, LockManager, MemoryLockManager
+from hpc_flows.locking import FileSystemLockManager, LockManager, MemoryLockManager, filesystem
 from hpc_flows.runs import new_id
 
 if TYPE_CHECKING:
@@ -123,3 +125,31 @@ def test_locks_leave_no_files(tmp_path: Path, key: str) -> None:
     locks.acquire_lock(key, "one")
     locks.release_lock(key, "one")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_while_a_thread_looks_at_locks_can_use_them(
+    locks: Any, key: str
+) -> None:
+    guard = MemoryLockManager._changed if locks is MemoryLockManager() else filesystem._guard
+    inside, over = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with guard:
+            inside.set()
+            over.wait()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        try:
+            os._exit(0 if locks.try_lock(key, "child") else 2)
+        finally:
+            os._exit(3)
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
