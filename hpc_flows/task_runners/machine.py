@@ -7,9 +7,10 @@ from _thread import allocate_lock
 from functools import partial
 
 from hpc_flows.context import give_way
-from hpc_flows.exceptions import DoesNotFit
+from hpc_flows.exceptions import DoesNotFit, text_of
 from hpc_flows.logging import WARNING, run_log
 from hpc_flows.resources import format_memory
+from hpc_flows.states import Crashed
 from hpc_flows.task_runners.base import TaskRunner
 
 TYPE_CHECKING = False
@@ -180,8 +181,13 @@ class MachineRunner(TaskRunner):
             reservation.add_done_callback(partial(self._start, call))
 
     def _start(self, call: TaskCall, _: Reservation) -> None:
-        if not call.future.done():
+        if call.future.done():
+            return
+        try:
             self._inner().submit([call])
+        except Exception as error:  # noqa: BLE001 - it would end who has just made room for it
+            message = f"The run could not be started: {text_of(error)}"
+            call.end(Crashed(message, data=error))
 
     def cancel(self, calls: Sequence[TaskCall] | None, reason: str) -> None:
         """Cancel calls, whether they are held back or started."""

@@ -232,8 +232,14 @@ class _WaitingCalls:
                 self._left[call.run.id] -= 1
                 if self._left[call.run.id] == 0:
                     ready.append(call)
-        if ready:
+        if not ready:
+            return
+        try:
             self._router.start_ready(self._task, ready)
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it, and wait for ever
+            for call in ready:
+                message = f"The run could not be submitted: {text_of(error)}"
+                call.end(Crashed(message, data=error))
 
 
 def _not_kept_yet(task: Any, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
