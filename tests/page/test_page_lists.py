@@ -209,6 +209,27 @@ def test_a_run_that_only_just_began_is_not_called_unheard(
     expect(row.filter(has_text="run-that-began")).not_to_contain_text("never heard")
 
 
+@pytest.mark.parametrize("width", [1440, 1280, 1100, 760])
+def test_a_long_name_of_a_flow_leaves_the_names_of_its_runs(
+    fixture_site: FixtureSite, browsing: Browsing, width: int
+) -> None:
+    for run in fixture_site.world.runs:
+        run |= {
+            "flow": "relaxation of all structures of the third campaign " * 3,
+            "name": "a-heron",
+        }
+    page = browsing.page((width, 800))
+    fixture_site.login(page, "runs")
+    rows(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    links = page.locator(".run-name > a")
+    assert (
+        links.evaluate_all("all => all.filter(a => a.scrollWidth > a.clientWidth + 1).length") == 0
+    )
+    lines = "all => new Set(all.map(time => time.getClientRects().length)).size"
+    assert page.locator("td time").evaluate_all(lines) == 1
+
+
 def test_markup_in_names_is_text(fixture_site: FixtureSite, browser_page: Page) -> None:
     run = fixture_site.world.runs[0]
     run.update(name=EVIL, flow=EVIL, tags=[EVIL], owner=EVIL, clusters=[EVIL], state_name=EVIL)
