@@ -216,7 +216,7 @@ def test_a_long_name_of_a_flow_leaves_the_names_of_its_runs(
     for run in fixture_site.world.runs:
         run |= {
             "flow": "relaxation of all structures of the third campaign " * 3,
-            "name": "a-heron",
+            "name": "modest-bobcat",
         }
     page = browsing.page((width, 800))
     fixture_site.login(page, "runs")
