@@ -22,6 +22,7 @@ from hpc_flows.schedulers.base import Ending
 from hpc_flows.states import StateType
 from hpc_flows.task_runners import cluster as module
 from hpc_flows.task_runners.cluster import ClusterTaskRunner, SlurmTaskRunner
+from hpc_flows.transactions import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,3 +252,22 @@ def test_modes_are_documented() -> None:
     assert module.ClusterTaskRunner.__doc__ is not None
     for mode in module.MODES:
         assert f"`{mode}`" in module.ClusterTaskRunner.__doc__
+
+
+def test_runs_of_a_transaction_that_is_rolled_back_are_cancelled_with_one_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler = DoubleScheduler()
+    monkeypatch.setattr(access, "open_scheduler", lambda _: scheduler)
+
+    @flow(task_runner=ClusterTaskRunner(quick_cluster()))
+    def all_or_nothing() -> None:
+        with transaction():
+            futures = work.map(range(5))
+            until(lambda: all(f.state.name == "InfrastructurePending" for f in futures))
+            raise ValueError("not good enough")
+
+    with pytest.raises(ValueError, match="not good enough"):
+        all_or_nothing()
+    assert scheduler.cancelled == list(scheduler.specs)
+    assert scheduler.commands.count("cancel") == 1
