@@ -12,6 +12,7 @@ Also what is recorded of a task run that was cut short in one way or another.
 from __future__ import annotations
 
 import os
+import sys
 from _thread import get_ident, start_new_thread
 
 from hpc_flows.engine.drive import ExecutionLost
@@ -40,7 +41,12 @@ def watch(root: RootRun) -> None:
     """Look for requests until the root run is closed; to cancel, interrupt the caller's thread."""
     root.flows = {}
     _hear_interrupts()
-    start_new_thread(_look_out, (root, get_ident()))
+    start_new_thread(_look_out, (root, get_ident(), _running_loop()))
+
+
+def _running_loop() -> Any:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio and asyncio._get_running_loop()  # noqa: SLF001 - as get_running_loop, no error
 
 
 def _hear_interrupts() -> None:
@@ -67,13 +73,16 @@ class Heard:
     Attributes:
         before: what they did, by number.
         came: number of the one that has come, or None.
+        flow: the asyncio task that runs the flow, or None.
     """
 
-    __slots__ = ("before", "came")
+    __slots__ = ("before", "came", "flow")
 
     def __init__(self) -> None:
         self.before: dict[int, Any] = {}
         self.came: int | None = None
+        loop = _running_loop()
+        self.flow: Any = sys.modules["asyncio"].current_task(loop) if loop else None
 
     def end(self, number: int, _: FrameType | None) -> None:
         """Raise TerminationSignal in the main thread; the second time, do not wait any more."""
@@ -84,7 +93,19 @@ class Heard:
             return
         self.came = number
         _came.append(number)
-        raise TerminationSignal(number)
+        if self.flow is None or self._strikes_flow():
+            raise TerminationSignal(number)
+
+    def _strikes_flow(self) -> bool:
+        """Tell whether the flow hears of what is raised now; if not, it is cancelled.
+
+        Else whatever happens to run in the loop would end by it, and be the only one to know.
+        """
+        loop = self.flow.get_loop()
+        running = sys.modules["asyncio"].current_task(loop)
+        if running is not self.flow:
+            loop.call_soon_threadsafe(self.flow.cancel)
+        return running is not None
 
 
 #: Numbers of the signals that have come and have not been passed on.
@@ -92,8 +113,8 @@ _came: list[int] = []
 
 
 def what_ended(error: BaseException) -> BaseException:
-    """Return TerminationSignal for the cancellation by which asyncio passes it on, else `error`."""
-    if not _came or type(error).__name__ != "CancelledError":
+    """Return TerminationSignal for that by which asyncio passes it on, else `error`."""
+    if not _came or type(error).__name__ not in {"CancelledError", "BaseExceptionGroup"}:
         return error
     from hpc_flows.exceptions import TerminationSignal  # noqa: PLC0415 - loaded already
 
@@ -134,9 +155,11 @@ def pass_on(heard: Heard) -> None:
         os.kill(os.getpid(), heard.came)
 
 
-def _look_out(root: RootRun, thread: int) -> None:
+def _look_out(root: RootRun, thread: int, loop: Any) -> None:
     folder = os.path.dirname(_request(root))
     while not root.halt.acquire(True, PERIOD):
+        if loop is not None:
+            _rouse(loop)
         try:
             asked = os.listdir(folder)
         except OSError:  # nobody has asked for anything yet
@@ -151,6 +174,14 @@ def _look_out(root: RootRun, thread: int) -> None:
             from hpc_flows.engine.pausing import heed  # noqa: PLC0415 - few runs are paused
 
             heed(root)
+
+
+def _rouse(loop: Any) -> None:
+    """Let an event loop that sleeps hear of a signal that came just before it fell asleep."""
+    try:
+        loop.call_soon_threadsafe(int)
+    except RuntimeError:  # it was closed
+        return
 
 
 def _interrupt(thread: int) -> None:

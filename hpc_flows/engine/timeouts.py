@@ -11,10 +11,17 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from contextvars import copy_context
 from time import monotonic
 
+from hpc_flows.futures import pass_gate
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
+
+
+#: Seconds after which an alarm that was not heard is given again: one that comes just before a call
+#: of the system does not end it.
+_AGAIN = 1.0
 
 
 class DeadlineReached(Exception):
@@ -66,12 +73,13 @@ def _with_alarm(
 
     def stop(_number: int, _frame: object) -> None:
         if not is_over:  # else it strikes what comes after the call, which is none of its affair
+            signal.setitimer(signal.ITIMER_REAL, 0)  # what the call does at its end is not struck
             raise mine
 
     before, started = signal.getsignal(signal.SIGALRM), monotonic()
     try:
         signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), _AGAIN)
         return fn(*args, **kwargs)
     except Stopped as stopped:
         is_over = True
@@ -84,7 +92,7 @@ def _with_alarm(
         signal.signal(signal.SIGALRM, before)
         if outer_left:
             left = outer_left - (monotonic() - started)
-            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6))
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6), _AGAIN)
 
 
 class _SideCall:
@@ -141,7 +149,7 @@ def call_aside(
     # The low-level function, because the interpreter's exit waits for no such thread.
     start_new_thread(copy_context().run, (call.run, fn, args, kwargs))
     try:
-        ended = call.ended.acquire(True, -1 if seconds is None else seconds)
+        ended = pass_gate(call.ended, seconds)
     except BaseException:  # Ctrl-C, or a time limit of the main thread
         call.stop()
         raise

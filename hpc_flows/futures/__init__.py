@@ -349,16 +349,18 @@ def wait_until(
             resume()
 
 
-def pass_gate(gate: LockType, timeout: float | None) -> None:
-    """Take a lock, or wait for it for `timeout` seconds.
+def pass_gate(gate: LockType, timeout: float | None) -> bool:
+    """Take a lock, or wait for it for `timeout` seconds; tell whether it was taken.
 
     In steps: in other threads than the main one an exception that cancels, or tells of a time
-    limit, strikes between two of them only.
+    limit, strikes between two of them only. In the main one a signal that came just before the
+    system's call, or to another thread, does not end that: Python would hear of it for ever after.
     """
     end = float("inf") if timeout is None else monotonic() + timeout
     while not gate.acquire(True, max(0.0, min(_STEP, end - monotonic()))):
         if monotonic() >= end:
-            return
+            return False
+    return True
 
 
 def as_waited(wait_for: Any) -> tuple[Any, ...]:

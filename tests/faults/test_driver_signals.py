@@ -149,6 +149,89 @@ def test_an_async_flow_that_is_told_to_end_has_crashed_too(
     assert _states(home) == {"main": "Crashed", "slow": "Crashed"}
 
 
+BUSY_LOOPS = {
+    "callback": "again = lambda: loop.call_soon(again); again(); await asyncio.Event().wait()",
+    "task": "busy = asyncio.create_task(spin()); await asyncio.Event().wait()",
+    "gather": "await asyncio.gather(spin(), asyncio.Event().wait())",
+    "group": "async with asyncio.TaskGroup() as group: group.create_task(spin())",
+}
+
+
+BUSY = """
+    import asyncio
+    from hpc_flows import flow
+
+    async def spin():
+        while True:
+            await asyncio.sleep(0)
+
+    def hook(flow, run, state):
+        print(state.name, flush=True)
+
+    @flow(on_crashed=[hook], on_cancellation=[hook])
+    async def main():
+        loop = asyncio.get_running_loop()
+        print("begun", flush=True)
+        BUSY
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("busy", BUSY_LOOPS)
+def test_an_async_flow_hears_that_it_is_told_to_end_whatever_runs_in_its_loop(
+    home: Path, begin: Callable[..., subprocess.Popen[str]], busy: str
+) -> None:
+    process = begin(BUSY.replace("BUSY", BUSY_LOOPS[busy]))
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=_LONGEST)
+    assert (process.returncode, said) == (-signal.SIGTERM, "Crashed\n")
+    assert _states(home) == {"main": "Crashed"}
+
+
+ASLEEP = {
+    "waits": ("def", "future.wait()"),
+    "as_completed": ("def", "list(as_completed([future]))"),
+    "asyncio": ("async def", "await asyncio.Event().wait()"),
+}
+
+
+@pytest.mark.parametrize("asleep", ASLEEP)
+def test_a_signal_that_does_not_wake_the_main_thread_is_heard_all_the_same(
+    home: Path, begin: Callable[..., subprocess.Popen[str]], asleep: str
+) -> None:
+    """Python only notes a signal that comes to another thread, or just before a system call."""
+    kind, wait = ASLEEP[asleep]
+    call = "main()" if kind == "def" else "asyncio.run(main())"
+    process = begin(f"""
+    import asyncio, signal, threading, time
+    from hpc_flows import flow, task
+    from hpc_flows.futures import as_completed
+
+    works = threading.Event()
+
+    @task
+    def slow():
+        works.set()
+        while True:
+            time.sleep(0.05)
+
+    @flow
+    {kind} main():
+        future = slow.submit()
+        works.wait()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})
+        print("begun", flush=True)
+        {wait}
+
+    {call}
+    """)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=_LONGEST)
+    assert process.returncode == -signal.SIGTERM
+    assert _states(home) == {"main": "Crashed", "slow": "Crashed"}
+
+
 def test_under_nohup_a_hangup_is_nothing(
     home: Path, begin: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hpc_flows.engine import timeouts
 from hpc_flows.engine.timeouts import DeadlineReached, await_within, call_within
 
 ALARM = {signal.SIGALRM}
@@ -34,10 +35,10 @@ def test_an_alarm_that_comes_when_the_call_has_ended_does_not_stop_what_follows(
 ) -> None:
     set_timer = signal.setitimer
 
-    def hearing(which: int, seconds: float) -> tuple[float, float]:
+    def hearing(which: int, seconds: float, again: float = 0.0) -> tuple[float, float]:
         if not seconds:  # the call has ended
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARM)
-        return set_timer(which, seconds)
+        return set_timer(which, seconds, again)
 
     def work() -> str:
         signal.pthread_sigmask(signal.SIG_BLOCK, ALARM)
@@ -53,8 +54,8 @@ def test_an_alarm_that_comes_before_the_call_has_begun_is_its_time_limit(
 ) -> None:
     set_timer = signal.setitimer
 
-    def slowly(which: int, seconds: float) -> tuple[float, float]:
-        left = set_timer(which, seconds)
+    def slowly(which: int, seconds: float, again: float = 0.0) -> tuple[float, float]:
+        left = set_timer(which, seconds, again)
         if seconds:
             signal.sigtimedwait(set(), 0.1)  # returns once the alarm has been heard
         return left
@@ -83,3 +84,33 @@ def test_an_alarm_that_comes_when_a_coroutine_has_ended_does_not_cancel_what_fol
 
     monkeypatch.setattr(asyncio.Timeout, "__aexit__", hearing)
     assert asyncio.run(main()) == ["value", "not cancelled"]
+
+
+def test_an_alarm_that_was_not_heard_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_timer = signal.setitimer
+
+    def unheard(which: int, seconds: float, again: float = 0.0) -> tuple[float, float]:
+        return set_timer(which, again, again)
+
+    monkeypatch.setattr(timeouts, "_AGAIN", 0.01)
+    monkeypatch.setattr(signal, "setitimer", unheard)
+    with pytest.raises(DeadlineReached):
+        call_within(60.0, _until_the_alarm_is_due, (), {})
+
+
+def test_an_alarm_that_was_heard_does_not_strike_what_the_call_does_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = []
+
+    def work() -> None:
+        try:
+            time.sleep(150)
+        finally:
+            time.sleep(0.1)
+            ended.append("in order")
+
+    monkeypatch.setattr(timeouts, "_AGAIN", 0.01)
+    with pytest.raises(DeadlineReached):
+        call_within(0.01, work, (), {})
+    assert ended == ["in order"]
