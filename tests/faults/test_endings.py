@@ -293,7 +293,9 @@ def test_a_cycle_of_waits_is_told_wherever_it_is(begin: Callable[..., Program], 
 LONG = """
 @on()
 def rests():
-    os.system(f"echo {os.getpid()} > pid.part; mv pid.part pid")
+    with open("pid.part", "w") as file:  # os.system would ignore Ctrl-C until its shell has ended
+        file.write(str(os.getpid()))
+    os.rename("pid.part", "pid")
     child = os.popen("exec sleep 300")
     time.sleep(300)
 
