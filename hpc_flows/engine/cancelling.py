@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PERIOD = 2.0
 
 _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+#: Flags of the code of coroutines and asynchronous generators.
+_COROUTINE = 0x280
 
 
 def watch(root: RootRun) -> None:
@@ -84,7 +86,7 @@ class Heard:
         loop = _running_loop()
         self.flow: Any = sys.modules["asyncio"].current_task(loop) if loop else None
 
-    def end(self, number: int, _: FrameType | None) -> None:
+    def end(self, number: int, frame: FrameType | None) -> None:
         """Raise TerminationSignal in the main thread; the second time, do not wait any more."""
         from hpc_flows.exceptions import TerminationSignal  # noqa: PLC0415 - loaded already
 
@@ -93,19 +95,29 @@ class Heard:
             return
         self.came = number
         _came.append(number)
-        if self.flow is None or self._strikes_flow():
+        if self.flow is None or self._strikes(frame):
             raise TerminationSignal(number)
 
-    def _strikes_flow(self) -> bool:
-        """Tell whether the flow hears of what is raised now; if not, it is cancelled.
+    def _strikes(self, frame: FrameType | None) -> bool:
+        """Tell whether code hears of what is raised in `frame`; cancel the flow if it does not.
 
-        Else whatever happens to run in the loop would end by it, and be the only one to know.
+        A callback would swallow it, and asyncio's own code would lose the task that it steps.
         """
         loop = self.flow.get_loop()
-        running = sys.modules["asyncio"].current_task(loop)
-        if running is not self.flow:
+        strikes = _is_in_coroutine(frame)
+        if not strikes or sys.modules["asyncio"].current_task(loop) is not self.flow:
             loop.call_soon_threadsafe(self.flow.cancel)
-        return running is not None
+        return strikes
+
+
+def _is_in_coroutine(frame: FrameType | None) -> bool:
+    """Tell whether a coroutine that is none of asyncio's runs in `frame`, or has called it."""
+    home = os.path.dirname(sys.modules["asyncio"].__file__ or "")
+    while frame is not None and not frame.f_code.co_filename.startswith(home):
+        if frame.f_code.co_flags & _COROUTINE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 #: Numbers of the signals that have come and have not been passed on.
@@ -168,6 +180,8 @@ def _look_out(root: RootRun, thread: int, loop: Any) -> None:
             # `runs cancel` has sent Ctrl-C as well; a second one would cut the cancelling short.
             if root.cancel_reason is None:
                 _interrupt(thread)
+                if loop is not None:  # in another thread than the main one nothing else wakes it
+                    _rouse(loop)
                 cancel_reason(root)
             return
         if "pause" in asked or "resume" in asked:

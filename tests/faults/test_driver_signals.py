@@ -153,12 +153,13 @@ BUSY_LOOPS = {
     "callback": "again = lambda: loop.call_soon(again); again(); await asyncio.Event().wait()",
     "task": "busy = asyncio.create_task(spin()); await asyncio.Event().wait()",
     "gather": "await asyncio.gather(spin(), asyncio.Event().wait())",
+    "code": "while True: time.sleep(0.05)",
     "group": "async with asyncio.TaskGroup() as group: group.create_task(spin())",
 }
 
 
 BUSY = """
-    import asyncio
+    import asyncio, time
     from hpc_flows import flow
 
     async def spin():
