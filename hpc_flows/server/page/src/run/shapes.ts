@@ -63,6 +63,8 @@ export interface LogsAnswer {
   items: LogRecord[];
   next: string | number | null;
   previous: string | number | null;
+  /** From where those that come later are asked for; a file that was exported has no later ones. */
+  arrived?: string;
   /** Records that were lost while a disk was full. */
   dropped: number;
 }

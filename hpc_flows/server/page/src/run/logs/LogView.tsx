@@ -10,10 +10,11 @@ import type { LogRecord, LogsAnswer } from "../shapes";
 import { pieces } from "./ansi";
 import { memo } from "./memo";
 import { highlighted, levelName } from "./search";
+import { NOTHING, cursorOf, withArrived, withNewer, withNewest, withOlder } from "./window";
+import type { Window } from "./window";
 
-/** Records that are asked for at once, and that are in the document at most. */
+/** Records that are asked for at once. */
 const STEP = 200;
-const MOST = 600;
 /** ms between two looks for newer records. */
 const PACE = 500;
 /** Pixels from an edge at which more is asked for. */
@@ -29,62 +30,6 @@ interface Props {
   search: string;
   /** Show which task run each record is of. */
   merged: boolean;
-}
-
-type Cursor = string | number;
-
-interface Window {
-  items: LogRecord[];
-  /** From where older ones go on; null: there are none. */
-  olderFrom: Cursor | null;
-  /** Whether there are newer ones than those held. */
-  newer: boolean;
-  dropped: number;
-}
-
-const NOTHING: Window = { items: [], olderFrom: null, newer: false, dropped: 0 };
-
-function cursorOf(record: LogRecord): Cursor {
-  return record.cursor ?? record.id;
-}
-
-/** By time, and what is of one time by its number. */
-function compare(a: LogRecord, b: LogRecord): number {
-  const [left, right] = [String(a.id), String(b.id)];
-  return a.t - b.t || left.length - right.length || (left < right ? -1 : Number(left > right));
-}
-
-/** All of both in their order, each once; records of other nodes may come late and belong between. */
-function merged(held: readonly LogRecord[], found: readonly LogRecord[]): LogRecord[] {
-  const known = new Set(held.map((item) => item.id));
-  return [...held, ...found.filter((item) => !known.has(item.id))].sort(compare);
-}
-
-/** Put older records before; the newest leave when there are too many. */
-export function withOlder(window: Window, found: LogsAnswer): Window {
-  const all = merged(window.items, found.items);
-  return {
-    items: all.slice(0, MOST),
-    olderFrom: found.next,
-    newer: window.newer || all.length > MOST,
-    dropped: found.dropped,
-  };
-}
-
-/** Put newer records behind; the oldest leave when there are too many. */
-export function withNewer(window: Window, found: LogsAnswer): Window {
-  const all = merged(window.items, found.items);
-  const items = all.slice(-MOST);
-  const olderFrom = all.length > MOST ? cursorOf(items[0]!) : window.olderFrom;
-  return { items, olderFrom, newer: found.next !== null, dropped: found.dropped };
-}
-
-/** Join the newest page; where it does not reach what is held, it takes its place. */
-export function withNewest(window: Window, found: LogsAnswer): Window {
-  const known = new Set(window.items.map((item) => item.id));
-  const touches = found.next === null || found.items.some((item) => known.has(item.id));
-  if (touches && window.items.length > 0) return { ...withNewer(window, found), newer: false };
-  return { items: [...found.items].sort(compare), olderFrom: found.next, newer: false, dropped: found.dropped };
 }
 
 export function LogView(props: Props) {
@@ -195,13 +140,28 @@ export function Text({ text, search }: { text: string; search: string }) {
   );
 }
 
-type Direction = "newest" | "older" | "newer";
+type Direction = "newest" | "older" | "newer" | "arrived";
 
-const JOIN = { newest: withNewest, older: withOlder, newer: withNewer };
+const JOIN = { newest: withNewest, older: withOlder, newer: withNewer, arrived: withArrived };
+
+interface Now {
+  window: Window;
+  query: Query;
+  follow: boolean;
+  busy: boolean;
+  /** What is asked for as soon as there is an answer to what was. */
+  next: Direction | null;
+  stop: AbortController;
+}
+
+function isAtEnd(direction: Direction): boolean {
+  return direction === "newest" || direction === "arrived";
+}
 
 function ask(query: Query, held: Window, direction: Direction): Query {
   const last = held.items.at(-1);
   if (direction === "newer" && last) return { ...query, order: "asc", after: cursorOf(last), limit: STEP };
+  if (direction === "arrived") return { ...query, arrived: held.arrived, limit: STEP };
   const before = direction === "older" ? held.olderFrom : null;
   return { ...query, order: "desc", before, limit: STEP };
 }
@@ -211,7 +171,7 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
   const [window, setWindow] = useState<Window>(NOTHING);
   const [loaded, setLoaded] = useState(false);
   const [error, setError] = useState<string | null>(null);
-  const now = useRef({ window, query, follow, busy: false, again: false, stop: new AbortController() });
+  const now = useRef<Now>({ window, query, follow, busy: false, next: null, stop: new AbortController() });
   const before = useRef<{ height: number; top: number } | null>(null);
   Object.assign(now.current, { window, query, follow });
   const key = JSON.stringify(query);
@@ -219,7 +179,7 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
   const more = async (direction: Direction): Promise<void> => {
     const state = now.current;
     if (state.busy) {
-      state.again ||= direction === "newest";
+      if (isAtEnd(direction)) state.next = direction;
       return;
     }
     state.busy = true;
@@ -229,7 +189,9 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
       if (stop.signal.aborted) return;
       const node = box.current;
       before.current = node && direction === "older" ? { height: node.scrollHeight, top: node.scrollTop } : null;
-      setWindow((held) => JOIN[direction](held, found));
+      // So many came at once that the last page of them is shown, and not the way there.
+      if (direction === "arrived" && found.next !== null) state.next = "newest";
+      else setWindow((held) => JOIN[direction](held, found));
       setError(null);
       setLoaded(true);
     } catch (failure) {
@@ -237,15 +199,14 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
     }
     if (stop !== state.stop) return;
     state.busy = false;
-    if (state.again) {
-      state.again = false;
-      void more("newest");
-    }
+    const { next } = state;
+    state.next = null;
+    if (next !== null) void more(next);
   };
 
   useEffect(() => {
     const state = now.current;
-    Object.assign(state, { stop: new AbortController(), busy: false, again: false });
+    Object.assign(state, { stop: new AbortController(), busy: false, next: null });
     setWindow(NOTHING);
     setLoaded(false);
     void more("newest");
@@ -254,7 +215,8 @@ function useLog({ run, query, follow }: Props, box: { current: HTMLDivElement | 
 
   // Who reads further up is not disturbed: newer ones are noted and come when the end is reached.
   useEffect(() => onNews(run, () => {
-    if (now.current.follow) void more("newest");
+    const { window: held, follow: follows } = now.current;
+    if (follows) void more(held.arrived === null || held.newer ? "newest" : "arrived");
     else setWindow((held) => ({ ...held, newer: true }));
   }), [run, key]);
 
