@@ -140,7 +140,10 @@ def test_hashes_are_the_same_in_every_session() -> None:
         "from hpc_flows.cache_policies import hash_objects\n"
         "def f(x, y={'q', 'r'}): return x in {'a', 'b', 'c'}\n"
         "class C:\n    def __init__(self): self.names = {'x', 'y', 'z'}\n"
-        "print(hash_objects({'a': {'x', 'y', (1, 2)}, 'f': f, 'c': C()}, C, raise_on_failure=True))"
+        "class Names(set): pass\n"
+        "own = Names(['a', 'b', 'c', 'd', 'e'])\n"
+        "values = {'a': {'x', 'y', (1, 2)}, 'f': f, 'c': C()}\n"
+        "print(*[hash_objects(each, raise_on_failure=True) for each in (values, C, own)])"
     )
     found = {
         subprocess.run(
