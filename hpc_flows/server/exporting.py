@@ -18,8 +18,10 @@ import re
 import time
 from dataclasses import dataclass
 from html import escape
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from hpc_flows.server.db.texts import seconds as number_of
 from hpc_flows.server.page import PageNotBuilt, page_folder
 from hpc_flows.server.queries import flow_runs, graphs, jobs, logs, task_runs, timelines
 
@@ -38,6 +40,9 @@ MOST_FAILURES, MOST_JOBS, MOST_RECORDS = 100, 200, 500
 _FEW = 10
 #: Characters that are kept of names, of messages, and of all records of the log together.
 NAME, MESSAGE, LOG = 160, 4_000, 200_000
+
+#: Seconds above which a duration comes from clocks gone wild: some 30,000 years.
+_LONGEST = 1e12
 
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 #: Colours and movements of terminals, and what else is no text.
@@ -240,6 +245,8 @@ def _gap(at: float | None, since: float) -> float | None:
     if at is None:
         return None
     gap = round(at - since, 3)
+    if not isfinite(gap):  # JSON has no word for it
+        return None
     return int(gap) if gap == int(gap) else gap
 
 
@@ -270,7 +277,12 @@ def _drawn_by_script(name: str) -> Html:
 
 
 def _clock(at: float | None) -> str:
-    return "–" if at is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    if at is None:
+        return "–"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    except (OverflowError, OSError, ValueError):  # as odd as a node's clock, or a relay, told it
+        return f"{at:g} s since 1970"
 
 
 def _lasted(begin: float | None, end: float | None) -> str:
@@ -279,6 +291,8 @@ def _lasted(begin: float | None, end: float | None) -> str:
     seconds = max(0.0, end - begin)
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
+    if seconds > _LONGEST:
+        return f"{seconds:g} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
@@ -409,10 +423,10 @@ def _standing(job: dict[str, Any]) -> str:
 
 
 def _asked(resources: dict[str, Any]) -> str:
-    memory, walltime = resources.get("memory"), resources.get("walltime")
+    memory, walltime = (number_of(resources.get(name)) for name in ("memory", "walltime"))
     parts = {
         **{name: resources.get(name) for name in ("nodes", "cpus", "gpus", "partition")},
-        "memory": _memory(memory) if isinstance(memory, int | float) else None,
+        "memory": None if memory is None else _memory(memory),
         # What was asked for is round as a rule: 5 min rather than 5 min 00 s.
         "walltime": re.sub(" 00 (s|min)$", "", _lasted(0, walltime)) if walltime else None,
     }
