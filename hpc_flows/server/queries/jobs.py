@@ -155,12 +155,13 @@ def _described(connection: Connection, keys: Sequence[int]) -> list[dict[str, An
 
 
 def _job(row: Any, said: list[Part]) -> dict[str, Any]:
+    resources = loads(row.resources)
     names = ("run", "token", "cluster", "scheduler", "job", "intended", "submitted", "refusal")
     return {
         **{name: getattr(row, name) for name in names},
         "array": loads(row.array),
         "cancelled": row.cancelled,
-        "resources": loads(row.resources),
+        "resources": resources if isinstance(resources, dict) else None,
         "members": row.members,
         "phases": _phases(row, said),
         "reasons": _reasons((part.reason, part.count) for part in said if part.phase == QUEUED),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, select
 
 from hpc_flows.server.db.models import job_parts, jobs, runs, task_run_facts, task_runs
-from hpc_flows.server.db.texts import loads
+from hpc_flows.server.db.texts import loads, seconds
 from hpc_flows.server.queries.flow_runs import key_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def usage(connection: Connection, sight: Sight, id_: str) -> dict[str, Any] | No
     found = Usage()
     for row in connection.execute(query):
         found.task_runs += 1
-        _add(found, loads(row.changes) or [], loads(row.resources) or {}, until)
+        _add(found, loads(row.changes) or [], _table(loads(row.resources)), until)
     if found.task_runs == MOST:
         every = connection.scalar(select(func.count()).select_from(carried.subquery())) or 0
         found.left_out = every - MOST
@@ -100,13 +100,18 @@ def _attempts(changes: list[Told], until: float) -> Iterator[tuple[float, float 
         if data.get("type") == "RUNNING":
             began = wall if began is None else began
         elif began is not None:
-            details = data.get("details") or {}
+            details = _table(data.get("details"))
             yield _number(details.get("elapsed")) or wall - began, _number(details.get("cpu"))
             began = None
     if began is not None:
         yield max(0.0, until - began), None
 
 
+def _table(value: Any) -> dict[str, Any]:
+    """Return a table that was reported; what is none tells nothing."""
+    return value if isinstance(value, dict) else {}
+
+
 def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and value >= 0 else None
+    number = seconds(value)
+    return None if number is None or number < 0 else number
