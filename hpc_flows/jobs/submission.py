@@ -181,7 +181,8 @@ class Submission:
         ended: how many of its runs are over.
         asked: the elements that its script asks for.
         sent: those that were asked for when it was sent.
-        looks: how often it was looked for in vain since it became doubtful.
+        doubts: how often sbatch gave no clear answer; `doubt`: what it said the last time.
+        looks: how often it was looked for in vain since then.
         told: what the user and the journal have been told about its waiting.
         outputs: ends of its jobs' outputs that the user has been shown, without digits.
     """
@@ -203,6 +204,8 @@ class Submission:
     tries: int = 0
     not_before: float = 0.0
     held_since: float | None = None
+    doubts: int = 0
+    doubt: str = ""
     looks: int = 0
     ended: int = 0
     asked: frozenset[int] = frozenset()

@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from hpc_flows.task_runners.base import TaskCall
 
 #: Seconds for which a submission is held back at most, by limits or because the scheduler cannot
-#: be reached, before its runs fail: a maintenance of a day is survived.
+#: be reached or gives no clear answer, before its runs fail: a maintenance of a day is survived.
 LONGEST_HOLD = 2 * 86400.0
 #: The same while the scheduler has never answered: then it is more likely a mistake.
 LONGEST_FIRST = 120.0
-#: Seconds between two looks for a submission that may have happened, and how many looks in vain,
-#: each answered, it takes to believe that it has not.
+#: Least seconds between two looks for a submission that may have happened, and how many looks in
+#: vain, each answered, it takes to believe that it has not.
 LOOK_EVERY = 4.0
 LOOKS = 3
 #: Characters of a message that many runs share, where it is said of each of them.
@@ -84,7 +84,7 @@ class Desk:
         self._queue: list[Submission] = []
         limits = cluster.limits
         self._bucket = Bucket(limits.submit_burst, limits.submit_per_minute / 60.0)
-        self._said_at = float("-inf")
+        self._said_at = self._doubted_at = float("-inf")
         self._closed = self._stirred = False
         self._thread: threading.Thread | None = None
 
@@ -371,9 +371,13 @@ class Desk:
         now = time.monotonic()
         head.held_since = head.held_since or now
         head.tries += 1
+        if not head.doubts:  # it was certainly not accepted
+            head.sent = frozenset()
         longest = LONGEST_HOLD if self._scheduler is not None else LONGEST_FIRST
         if now - head.held_since > longest:
-            self._refuse(head, SchedulerUnavailable(f"held back for {longest:.0f} s. {why}"))
+            perhaps = f" {_may_live(head)}" if head.doubts else ""
+            message = f"held back for {longest:.0f} s. {why}{perhaps}"
+            self._refuse(head, SchedulerUnavailable(message))
             return
         pause = backoff(head.tries)
         head.not_before = now + pause
@@ -388,9 +392,16 @@ class Desk:
 
     def _doubt(self, head: Submission, error: Exception) -> None:
         """Note that a submission may have happened; nothing is sent until that is known."""
+        now = time.monotonic()
         head.stage = Stage.IN_DOUBT
         head.looks = 0
-        head.not_before = time.monotonic() + LOOK_EVERY
+        head.doubts += 1
+        head.doubt = str(error)
+        head.held_since = head.held_since or now
+        head.not_before = now + _look_pause(head)
+        if head.doubts > 1 and now - self._doubted_at < SAY_EVERY:
+            return
+        self._doubted_at = now
         self._tracker.warn(
             f"{self.cluster.name} gave no clear answer to a submission, which may have been "
             f"accepted; its job is looked for by its name, {head.token}. {error}"
@@ -407,12 +418,39 @@ class Desk:
             self._accepted(head, job, time.time() - head.began)
             return
         head.looks += 1
+        now = time.monotonic()
         if head.looks < LOOKS:
-            head.not_before = time.monotonic() + LOOK_EVERY
-            return
-        # It answers, and has not heard of the name: the lease of the job side makes even a
-        # request that still comes through harmless.
-        head.stage = Stage.WAITING
+            head.not_before = now + _look_pause(head)
+        elif head.held_since is not None and now - head.held_since > LONGEST_HOLD:
+            self._refuse(head, _never_clear(head))
+        else:
+            # It answers, and has not heard of the name: the lease of the job side makes even a
+            # request that still comes through harmless.
+            head.stage = Stage.WAITING
+
+
+def _look_pause(head: Submission) -> float:
+    """Return the seconds until the next look; they grow with each sending that came to nothing.
+
+    The pause lies before the looks, so that what is sent again has just been looked for.
+    """
+    return max(LOOK_EVERY, backoff(head.doubts))
+
+
+def _never_clear(head: Submission) -> SubmissionInDoubt:
+    times = "once" if head.doubts == 1 else f"{head.doubts} times"
+    return SubmissionInDoubt(
+        f"It was sent {times} within {LONGEST_HOLD:.0f} s and never got a clear answer, while the "
+        f"queue answers and knows no such job. The last time: {head.doubt} Try sbatch by hand, "
+        f"tell the site's support, and run it again once sbatch works. {_may_live(head)}"
+    )
+
+
+def _may_live(head: Submission) -> str:
+    return (
+        f"Its job may turn up all the same: `squeue --me --name={head.token}` shows it, "
+        f"`scancel --name={head.token}` cancels it."
+    )
 
 
 @contextmanager

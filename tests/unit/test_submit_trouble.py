@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from job_doubles import play_job, quick_cluster, until
@@ -11,10 +13,13 @@ from hpc_flows.clusters.parts import Limits
 from hpc_flows.exceptions import (
     JournalError,
     SchedulerError,
+    SchedulerUnavailable,
+    SubmissionInDoubt,
     SubmissionRejected,
     SubmissionThrottled,
     WalltimeExceeded,
 )
+from hpc_flows.jobs import submit
 from hpc_flows.schedulers.base import Ending, SchedulerInfo
 from hpc_flows.states import Cancelled
 
@@ -128,3 +133,83 @@ def test_an_array_that_was_collected_before_the_scheduler_told_its_limit_is_cut_
         token = here.scheduler.specs[job].token
         play_job(here.tracker, token, index, calls[number], value=number)
         assert calls[number].future.result(120) == number
+
+
+def test_sending_again_and_again_without_a_clear_answer_has_an_end(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = office()
+    sent: list[str] = []
+
+    def lose_the_answer(*args: Any) -> str:
+        sent.append("sbatch")
+        if len(sent) == 4:
+            monkeypatch.setattr(submit, "LONGEST_HOLD", 0.0)
+        raise SubmissionInDoubt("Socket timed out on send/recv operation")
+
+    here.scheduler.submit = lose_the_answer  # type: ignore[method-assign]
+    (call,) = here.take(1)
+    error = here.ended(call)
+    assert isinstance(error, SubmissionInDoubt)
+    (token,) = [event.data["token"] for event in here.events("job-intent")]
+    assert "sent 4 times" in str(error)
+    assert "Socket timed out" in str(error)
+    assert f"scancel --name={token}" in str(error)
+    said = [event.data["message"] for event in here.events("log")]
+    assert len([text for text in said if "gave no clear answer" in text]) == 1
+
+
+def test_what_never_gets_a_clear_answer_is_sent_ever_more_seldom(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = office()
+    monkeypatch.setattr(submit, "backoff", lambda tries: 0.05 * tries)
+    times: list[float] = []
+    submitting = here.scheduler.submit
+
+    def noted(*args: Any) -> str:
+        times.append(time.monotonic())
+        return submitting(*args)
+
+    here.scheduler.submit = noted  # type: ignore[method-assign]
+    here.scheduler.refusals = [SubmissionInDoubt("timed out")] * 3
+    here.take(1)
+    here.submitted()
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert len(gaps) == 3
+    for number, gap in enumerate(gaps, 1):
+        assert gap >= submit.LOOKS * 0.05 * number
+
+
+def test_a_doubt_that_cannot_be_settled_at_all_ends_with_the_command_that_does(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "LONGEST_HOLD", 0.1)
+    here = office()
+    here.scheduler.refusals = [(SubmissionInDoubt("timed out"), True)]
+
+    def silent(*args: Any, **options: Any) -> Any:
+        raise SchedulerUnavailable("connect failure")
+
+    here.scheduler.find = silent  # type: ignore[method-assign]
+    (call,) = here.take(1)
+    error = here.ended(call)
+    assert isinstance(error, SchedulerUnavailable)
+    (token,) = [event.data["token"] for event in here.events("job-intent")]
+    assert f"scancel --name={token}" in str(error)
+
+
+def test_what_the_scheduler_has_clearly_not_taken_is_not_called_doubtful(
+    office: Callable[..., Office],
+) -> None:
+    here = office()
+    tried: list[str] = []
+
+    def refuse(*args: Any) -> str:
+        tried.append("sbatch")
+        raise SubmissionThrottled("no room")
+
+    here.scheduler.submit = refuse  # type: ignore[method-assign]
+    here.take(1)
+    until(lambda: len(tried) > 1)
+    until(lambda: not here.desk.doubtful())
