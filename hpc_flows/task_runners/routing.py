@@ -54,7 +54,10 @@ class Router:
         self._lock = allocate_lock()
 
     def __call__(self, task: Any, calls: Sequence[TaskCall]) -> None:
-        """Run calls of one task, each once what it waits for has ended."""
+        """Run calls of one task, each once what it waits for has ended.
+
+        Where that raises, the calls that nobody has taken are ended: nobody has their futures.
+        """
         submitted = self._context.submitted
         ready: list[TaskCall] = []
         waiting: list[TaskCall] = []
@@ -63,10 +66,16 @@ class Router:
             plain = not call.wait_for and is_plain(call.args)
             plain = plain and (not call.kwargs or is_plain(call.kwargs.values()))
             (ready if plain else waiting).append(call)
-        if ready:
-            self._submit(task, ready)
-        if waiting:
-            _WaitingCalls(self, task, waiting)
+        left = calls
+        try:
+            if ready:
+                self._submit(task, ready)
+            left = waiting
+            if waiting:
+                _WaitingCalls(self, task, waiting)
+        except Exception as error:
+            _refuse(left, error)
+            raise
 
     def check(self, task: Any) -> None:
         """Raise ResourceError when the task asks for what can never be given."""
@@ -237,9 +246,13 @@ class _WaitingCalls:
         try:
             self._router.start_ready(self._task, ready)
         except Exception as error:  # noqa: BLE001 - nobody else would hear of it, and wait for ever
-            for call in ready:
-                message = f"The run could not be submitted: {text_of(error)}"
-                call.end(Crashed(message, data=error))
+            _refuse(ready, error)
+
+
+def _refuse(calls: Sequence[TaskCall], error: Exception) -> None:
+    """End calls that no runner has taken; a flow would wait for them for ever."""
+    for call in calls:
+        call.end(Crashed(f"The run could not be submitted: {text_of(error)}", data=error))
 
 
 def _not_kept_yet(task: Any, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:

@@ -145,7 +145,8 @@ def hand_out_alone(
     try:
         futures = _hand_out_in(task, context, arguments, bound, wait_for, mapped=mapped)
     except BaseException:
-        close_alone(context)
+        if not context.root.is_closed:  # the last call that was refused has closed it
+            close_alone(context)
         raise
     if not futures:
         close_alone(context)

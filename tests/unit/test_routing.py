@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpc_flows import Resources, flow, task
+from hpc_flows.context import current
 from hpc_flows.exceptions import DoesNotFit, ResourceError
 from hpc_flows.states import Cancelled, Completed
 from hpc_flows.task_runners import TaskCall, TaskRunner, ThreadPoolTaskRunner
@@ -180,6 +181,59 @@ def test_a_runner_that_is_given_to_the_flow_takes_the_place_of_the_active_cluste
 
     assert main() == (("cluster", 1), ("cluster", 2), 3)
     assert FakeCluster.made == []
+
+
+class Refusing(FakeCluster):
+    """Takes one call, and refuses others, as a runner that has no places left."""
+
+    made: list[FakeCluster] = []  # noqa: RUF012 - of this class only
+
+    def submit(self, calls: Sequence[TaskCall]) -> None:
+        if self.batches:
+            raise RuntimeError("no places left")
+        super().submit(calls)
+
+
+@pytest.mark.parametrize("how", ["called", "submitted", "mapped", "mapped, with some that wait"])
+def test_a_flow_does_not_wait_for_calls_that_its_runner_has_refused(
+    how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left: list[Any] = []
+
+    @flow(task_runner=Refusing())
+    def main() -> str:
+        taken = small.submit(0)
+        calls: dict[str, Callable[[], Any]] = {
+            "called": lambda: big(1),
+            "submitted": lambda: small.submit(1),
+            "mapped": lambda: small.map([1, 2]),
+            "mapped, with some that wait": lambda: small.map([1, taken]),
+        }
+        with pytest.raises(RuntimeError, match="no places left"):
+            calls[how]()
+        around = current()
+        assert around is not None
+        left.extend(around.submitted.futures())
+        for future in left:  # the flow would never end, nor the test
+            future.resolve(Cancelled())
+        return "went on"
+
+    assert main() == "went on"
+    assert left == []
+    told = "Crashed('The run could not be submitted: no places left')"
+    assert capsys.readouterr().err.count(told) == (2 if "mapped" in how else 1)
+
+
+def test_calls_that_are_refused_outside_of_flows_are_told_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any, calls: Sequence[TaskCall]) -> None:
+        raise RuntimeError(f"no places for {len(calls)}")
+
+    monkeypatch.setattr(ThreadPoolTaskRunner, "submit", refuse)
+    with pytest.raises(RuntimeError, match="no places for 2"):
+        small.map([1, 2])
+    assert capsys.readouterr().err.count("no places for 2") == 2
 
 
 # This machine ---------------------------------------------------------------------------------
