@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from hpc_flows.jobs.submit import Desk
 from hpc_flows.jobs.tracker import Tracker
 from hpc_flows.resources import Resources
 from hpc_flows.schedulers.base import Phase
+from hpc_flows.schedulers.slurm_commands import cancel_argv
 from hpc_flows.settings import get_settings
 from hpc_flows.states import Cancelled
 from hpc_flows.task_runners.base import TaskRunner
@@ -30,9 +32,14 @@ if TYPE_CHECKING:
 
     from hpc_flows.context import RunContext
     from hpc_flows.jobs.submission import Element
+    from hpc_flows.schedulers.base import Scheduler
     from hpc_flows.task_runners.base import TaskCall
 
 MODES = ("auto", "job", "array")
+#: How often jobs are told to end before the user is told that they do not.
+TRIES = 3
+#: Seconds after the first of them before the queue is looked at; after the next ones it is longer.
+PAUSE = 0.3
 
 
 class ClusterTaskRunner(TaskRunner):
@@ -179,44 +186,75 @@ def cancel_elements(tracker: Tracker, desk: Desk, elements: list[Element], reaso
         # First: who follows the jobs may see them end before scancel has returned.
         element.cancelled = reason
     sent = [element for element in elements if element.submission.job]
-    jobs = _cancel_jobs(tracker, desk, sent, reason) if sent else True
+    whole = _whole(sent)  # before they count as over
+    alive = _cancel_jobs(tracker, desk, sent, reason) if sent else ""
     for element in elements:
         tracker.end(element, Cancelled(reason))
-    tokens = [] if jobs else sorted({element.submission.token for element in sent})
-    tokens += desk.doubtful()
-    if tokens:
+    if alive:
+        commands = _commands(sent, whole)
+        tracker.warn(f"Not all jobs were cancelled for certain: {alive} By hand: {commands}")
+    kept = {element.submission.token for element in desk.elements()}
+    doubtful = [token for token in desk.doubtful() if token not in kept]
+    if doubtful:
         tracker.warn(
-            "Not all jobs could be cancelled, since the scheduler gives no answer. Do it by hand: "
-            f"scancel --name={','.join(tokens)}"
+            "Submissions that have no clear answer yet may turn up as jobs all the same. Cancel "
+            f"them by hand: scancel --name={','.join(doubtful)}"
         )
 
 
-def _cancel_jobs(tracker: Tracker, desk: Desk, elements: list[Element], reason: str) -> bool:
-    """Cancel the jobs of runs, checking their names before and their end after."""
+def _whole(elements: list[Element]) -> set[str]:
+    """Return the tokens of the submissions of which no run is left out."""
+    meant = set(elements)
+    submissions = {element.submission.token: element.submission for element in elements}
+    return {token for token, each in submissions.items() if meant.issuperset(each.alive())}
+
+
+def _commands(elements: list[Element], whole: set[str]) -> str:
+    """Return what cancels the jobs of runs by hand: by name where a whole submission is meant."""
+    others = [element.job for element in elements if element.submission.token not in whole]
+    commands = [f"scancel --name={','.join(sorted(whole))}"] if whole else []
+    if others:
+        commands.append(shlex.join(cancel_argv(others)))
+    return "; ".join(commands)
+
+
+def _cancel_jobs(tracker: Tracker, desk: Desk, elements: list[Element], reason: str) -> str:
+    """Cancel the jobs of runs, checking their names before and their end after.
+
+    Returns:
+        Why some may live on; empty when the queue says that none does.
+    """
     asker = desk.asker
     if asker is None:
-        return False
-    tokens = {element.submission.token for element in elements}
+        return "the scheduler was never reached."
     questions = _questions(elements)
     try:
         tracker.root.journal.write("job-cancel", {"jobs": questions, "reason": reason})
     except JournalError as error:  # a full disk is no reason to let jobs live on
         tracker.warn(str(error))
     try:
-        for attempt in range(3):
-            alive = [
-                status.job
-                for status in asker.scheduler.poll(questions).values()
-                if status.name in tokens and status.phase not in (Phase.ENDED, Phase.ENDING)
-            ]
-            mine = _chosen(alive, elements)
+        for attempt in range(TRIES):
+            mine = _living(asker.scheduler, questions, elements)
             if not mine:
-                return True
+                return ""
             asker.scheduler.cancel(mine)
-            time.sleep(0.3 * (attempt + 1))
-    except SchedulerError:
-        return False
-    return True
+            time.sleep(PAUSE * (attempt + 1))
+        mine = _living(asker.scheduler, questions, elements)
+    except SchedulerError as error:
+        return str(error)
+    told = shlex.join(cancel_argv(mine)[1:])
+    return f"after {TRIES} commands still in the queue: {told}." if mine else ""
+
+
+def _living(scheduler: Scheduler, questions: list[str], elements: list[Element]) -> list[str]:
+    """Return which jobs of the runs have not ended, and are not about to."""
+    tokens = {element.submission.token for element in elements}
+    alive = [
+        status.job
+        for status in scheduler.poll(questions).values()
+        if status.name in tokens and status.phase not in (Phase.ENDED, Phase.ENDING)
+    ]
+    return _chosen(alive, elements)
 
 
 def _questions(elements: list[Element]) -> list[str]:

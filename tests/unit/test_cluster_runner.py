@@ -14,7 +14,9 @@ from hpc_flows.exceptions import (
     DoesNotFit,
     JournalError,
     ParameterError,
+    SchedulerError,
     SettingsError,
+    SubmissionInDoubt,
     UnknownCluster,
 )
 from hpc_flows.jobs import access
@@ -216,7 +218,85 @@ def test_a_scheduler_that_cannot_be_asked_to_cancel_leaves_the_command_to_the_us
     started.scheduler.queue = None
     started.runner.cancel(None, "stop")
     assert calls[0].future.state.is_cancelled()
-    assert f"scancel --name={started.token}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the double cannot be asked" in said
+    assert f"scancel --name={started.token}" in said
+
+
+def test_jobs_that_no_cancelling_ends_are_told_with_their_numbers(
+    started: Started, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    started.submit(1, 2)
+    (job,) = started.scheduler.specs
+    ignored: list[list[str]] = []
+    monkeypatch.setattr(started.scheduler, "cancel", lambda ids: ignored.append(list(ids)))
+    started.runner.cancel(None, "stop")
+    assert ignored == [[job]] * module.TRIES
+    said = capsys.readouterr().err
+    assert f"still in the queue: {job}" in said
+    assert f"scancel --name={started.token}" in said
+
+
+def test_jobs_that_the_last_try_has_ended_are_not_called_alive(
+    started: Started, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    started.submit(1)
+    tries: list[list[str]] = []
+    cancelling = started.scheduler.cancel
+
+    def at_last(ids: list[str]) -> None:
+        tries.append(ids)
+        if len(tries) == module.TRIES:
+            cancelling(ids)
+
+    monkeypatch.setattr(started.scheduler, "cancel", at_last)
+    started.runner.cancel(None, "stop")
+    assert len(tries) == module.TRIES
+    assert "scancel" not in capsys.readouterr().err
+
+
+def test_a_cancelling_that_is_refused_is_told_in_the_schedulers_words(
+    started: Started, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started.submit(1)
+
+    def refuse(ids: list[str]) -> None:
+        raise SchedulerError("scancel failed with status 1: Access/permission denied.")
+
+    monkeypatch.setattr(started.scheduler, "cancel", refuse)
+    started.runner.cancel(None, "stop")
+    said = capsys.readouterr().err
+    assert "Access/permission denied" in said
+    assert "no answer" not in said
+
+
+def test_the_command_for_one_run_of_an_array_leaves_the_others_alone(
+    started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = started.submit(1, 2, 3)
+    (job,) = started.scheduler.specs
+    started.scheduler.queue = None
+    started.runner.cancel([calls[1]], "not needed")
+    said = capsys.readouterr().err
+    assert f"scancel {job}_1" in said
+    assert "--name" not in said
+
+
+def test_cancelling_some_runs_says_nothing_of_a_doubt_about_others(
+    started: Started, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = started.submit(1)
+    monkeypatch.setattr(started.scheduler, "find", lambda *args, **options: [])
+    started.scheduler.refusals = [(SubmissionInDoubt("timed out"), True)]
+    other = call_of(started.context, work, 2)
+    started.runner.submit([other])
+    (token,) = until(started.runner._desk_of().doubtful)
+    started.runner.cancel(calls, "not needed")
+    assert f"scancel --name={token}" not in capsys.readouterr().err
+    started.runner.cancel([other], "nor this")
+    assert f"scancel --name={token}" in capsys.readouterr().err
 
 
 def test_closing_twice_is_no_error_and_jobs_live_on(started: Started) -> None:
