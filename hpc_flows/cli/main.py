@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,7 @@ from hpc_flows._version import __version__
 from hpc_flows.cli.command import FAILED, INTERRUPTED, Invocation, LazyGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -73,8 +74,30 @@ def _profile_names(
     return ProfileName().shell_complete(context, option, begun)
 
 
+class _ReaderLeft(Exception):
+    """Nobody reads what a command prints any more."""
+
+
+class _AllCommands(LazyGroup):
+    """The group of all commands, which keeps broken pipes from click: it would end with 1."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the options, such as --help, which prints."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
+
+
 @click.group(
-    cls=LazyGroup,
+    cls=_AllCommands,
     on_use=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="New here? Try: hpc-flows demo",
@@ -132,20 +155,26 @@ def invoke(args: Sequence[str]) -> int:
         )
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        _tell(error.show)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        _tell(click.echo, "Interrupted.", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except (_ReaderLeft, BrokenPipeError):
         return _reader_left()
     except Exception as error:  # noqa: BLE001 - the last place that can tell the user
         # Loaded only for errors: `--help` and completion stay quick.
         from hpc_flows.cli.trouble import report  # noqa: PLC0415
 
-        report(error, debug=invocation.debug)
+        _tell(report, error, debug=invocation.debug)
         return FAILED
     return status if isinstance(status, int) else 0
+
+
+def _tell(say: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    """Tell what went wrong, if stderr can be written; the exit status says it in any case."""
+    with contextlib.suppress(OSError):
+        say(*args, **kwargs)
 
 
 def _reader_left() -> int:

@@ -52,10 +52,15 @@ def console(*, stderr: bool = False) -> Console:
     # Rich costs 50 ms; completion and `--json` do without it.
     from rich.console import Console  # noqa: PLC0415
 
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to the command line, as other prints do; rich would exit with 1."""
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     colour = _colour()
     plain = not stream.isatty()
-    return Console(
+    return Ours(
         stderr=stderr,
         highlight=False,
         emoji=False,

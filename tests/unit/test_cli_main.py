@@ -155,12 +155,39 @@ def test_debug_shows_the_traceback(
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    command = f"{sys.executable} -m hpc_flows config view --json | true"
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False
+@pytest.mark.parametrize(
+    "words", ["--help", "runs --help", "config view --json", "runs ls", "runs logs run-1"]
+)
+def test_a_reader_that_leaves_early_ends_a_command_as_sigpipe_would(words: str, home: Path) -> None:
+    written = WrittenRun(home, "run-1")
+    written.write(1, "log", level="INFO", message="Hello")
+    written.end(2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "hpc_flows", *words.split()]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("run flows.py:bad", 1), ("run flows.py:none", 2), ("runs ls x", 2)],
+)
+def test_a_full_disk_under_stderr_changes_no_exit_status(
+    words: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "flows.py").write_text(
+        "from hpc_flows import flow, task\n"
+        "@flow\n"
+        "def good(): return task(lambda: 1, name='one')()\n"
+        "@flow\n"
+        "def bad(): raise ValueError('no')\n"
     )
-    assert done.stderr == ""
+    command = [sys.executable, "-m", "hpc_flows", *words.split()]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stderr=full, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == status
 
 
 def test_python_dash_m_is_the_same_command_line() -> None:
