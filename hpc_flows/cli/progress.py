@@ -7,6 +7,7 @@ times as long as the look took.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -160,8 +161,11 @@ class Progress:
         else:
             self._display = _Lines(self)
 
+    # A console that cannot be written, or is gone, is no reason to end the run that it shows.
+
     def __enter__(self) -> Self:
-        self._display.open()
+        with contextlib.suppress(OSError):
+            self._display.open()
         self._thread.start()
         return self
 
@@ -177,13 +181,16 @@ class Progress:
             while self._look():  # of a long run more than one look is left
                 pass
         finally:
-            self._display.close()
+            with contextlib.suppress(OSError):
+                self._display.close()
 
     def _watch(self) -> None:
         rest = 0.05
         while not self._stop.wait(rest):
             began = time.thread_time()
-            self._display.show(changed=self._look())
+            changed = self._look()
+            with contextlib.suppress(OSError):
+                self._display.show(changed=changed)
             rest = max(_PERIOD, (time.thread_time() - began) * _REST)
 
     def _look(self) -> bool:
@@ -274,8 +281,10 @@ class _Table(_Display):
         """Draw the end, and leave it on the terminal."""
         sys.stderr = self._real
         self._live.transient = False
-        self._live.update(self._picture(), refresh=True)
-        self._live.stop()
+        try:
+            self._live.update(self._picture(), refresh=True)
+        finally:
+            self._live.stop()
 
     def _picture(self) -> Text:
         view = self.progress.view

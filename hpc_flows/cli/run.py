@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import time
@@ -139,7 +140,7 @@ def _tell(progress: Progress, error: BaseException | None) -> int:
         _tell_end(progress, "completed", "green")
         return 0
     if click.get_current_context().ensure_object(Invocation).debug:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        _say("".join(traceback.format_exception(error)).rstrip("\n"))
     # The engine has logged the error with its traceback; what is left is to say that this was all.
     first, _, more = str(error).strip().partition("\n")
     why = f"{type(error).__name__}: {first}" + (" ..." if more else "")
@@ -150,12 +151,18 @@ def _tell(progress: Progress, error: BaseException | None) -> int:
 def _tell_end(progress: Progress, how: str, colour: str, why: str = "") -> None:
     view = progress.view
     if view is None or view.root is None:
-        click.echo(f"The run {how} before it began. {why}".rstrip(), err=True)
+        _say(f"The run {how} before it began. {why}".rstrip())
         return
     name = view.root.name
     took = duration(time.time() - progress.began)
     told = f": {why}" if why else f"; {summary(view)}."
-    click.echo(f"Flow run {name!r} {click.style(how, fg=colour)} after {took}{told}", err=True)
+    _say(f"Flow run {name!r} {click.style(how, fg=colour)} after {took}{told}")
     if why:
-        click.echo(f"It had {summary(view)}.", err=True)
-    click.echo(f"  hpc-flows runs show {name}", err=True)
+        _say(f"It had {summary(view)}.")
+    _say(f"  hpc-flows runs show {name}")
+
+
+def _say(text: str) -> None:
+    """Print to stderr; where that cannot be written, the run has ended as it has all the same."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)

@@ -172,7 +172,7 @@ def test_a_reader_that_leaves_early_ends_a_command_as_sigpipe_would(words: str, 
 
 @pytest.mark.parametrize(
     ("words", "status"),
-    [("run flows.py:bad", 1), ("run flows.py:none", 2), ("runs ls x", 2)],
+    [("run flows.py:good", 0), ("run flows.py:bad", 1), ("run flows.py:none", 2), ("runs ls x", 2)],
 )
 def test_a_full_disk_under_stderr_changes_no_exit_status(
     words: str, status: int, tmp_path: Path
