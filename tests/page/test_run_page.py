@@ -347,20 +347,42 @@ def test_a_subflow_that_paused_itself_is_let_go_on_from_its_page(
     looked: Looked, browser_page: Page
 ) -> None:
     lines = _living(looked.site, "outer")
-    part: dict[str, Any] = {
-        "id": "part",
-        "name": "part",
-        "flow": "inner",
-        "parent_flow_run": "outer",
-    }
-    part |= {"parameters": {}, "tags": []}
-    paused = {"subject": "flow", "id": "part", "type": "PAUSED", "name": "Paused", "attempt": 1}
-    made = [lines.line("flow-run", BEGIN, **part), lines.line("state", BEGIN + 1, **paused)]
-    _report(looked.site, "outer", made)
+    _report_part(looked.site, lines, "part", "PAUSED")
     page = _opened(looked, browser_page, "flow-runs/part")
     page.get_by_role("button", name="Go on").click()
     expect(page.locator(".outcome")).to_contain_text("The driver is told to resume")
     expect(page.get_by_role("button", name="Cancel…")).to_have_count(0)
+
+
+def _report_part(site: Site, lines: Lines, id_: str, state: str) -> None:
+    """Report a subflow of a run, in a state."""
+    part: dict[str, Any] = {"id": id_, "name": id_, "flow": "inner", "parent_flow_run": lines.run}
+    told = {"subject": "flow", "id": id_, "type": state, "name": state.title(), "attempt": 1}
+    begun = lines.line("flow-run", BEGIN, **part, parameters={}, tags=[])
+    _report(site, lines.run, [begun, lines.line("state", BEGIN + lines.seq, **told)])
+
+
+def test_the_page_of_a_run_tells_which_of_its_subflows_waits_for_somebody(
+    looked: Looked, browser_page: Page
+) -> None:
+    lines = _living(looked.site, "around")
+    _report_part(looked.site, lines, "held", "PAUSED")
+    page = _opened(looked, browser_page, "flow-runs/around")
+    waits = page.locator(".run-head > .notice")
+    expect(waits).to_have_text("The subflow held is paused and waits for somebody to let it go on.")
+    _report_part(looked.site, lines, "held-too", "PAUSED")
+    expect(waits).to_have_text(
+        "2 subflows are paused and wait for somebody, the first one is held."
+    )
+    waits.get_by_role("link", name="held", exact=True).click()
+    expect(page.locator("h1")).to_have_text("held")
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    expect(waits).to_have_count(0)
+    page.go_back()
+    expect(waits).to_be_visible()
+    for id_ in ("held", "held-too"):
+        _report_part(looked.site, lines, id_, "RUNNING")
+    expect(waits).to_have_count(0)
 
 
 NAPS = """

@@ -9,6 +9,7 @@ import { href } from "../routing/route";
 import { isFinal } from "../states";
 import { Actions } from "./Actions";
 import { Command } from "../parts/command";
+import { PausedPart } from "./PausedPart";
 import { runHref } from "./places";
 import { Message, Name } from "./text";
 
@@ -36,6 +37,7 @@ export function Header({ run }: { run: FlowRun }) {
       </div>
       <Progress run={run} />
       <Facts run={run} />
+      <PausedPart run={run} />
       {run.message && run.message !== run.state_name && <Message text={run.message} lines={4} />}
     </header>
   );
