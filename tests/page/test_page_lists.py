@@ -56,6 +56,16 @@ def test_filters_stand_in_the_address_and_come_back_from_it(
     expect(total).to_have_text("1,234 in all")
 
 
+def test_a_run_whose_clock_counted_nanoseconds_takes_no_other_run_off_the_page(
+    fixture_site: FixtureSite, browser_page: Page
+) -> None:
+    odd = fixture_site.world.runs[0]
+    odd["created"] = odd["started"] = 1.7e18
+    fixture_site.login(browser_page, "runs")
+    assert len(rows(browser_page)) > 1
+    expect(browser_page.locator("table.runs tbody")).to_contain_text("1.70000e+18 s since 1970")
+
+
 def test_several_states_are_asked_for_together(
     fixture_site: FixtureSite, browser_page: Page
 ) -> None:

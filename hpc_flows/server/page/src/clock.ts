@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { DAY, HOUR, MINUTE, two } from "./durations";
+import { beyond, iso } from "./moments";
 
 export { duration, plainDuration } from "./durations";
 
@@ -34,11 +35,12 @@ const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 
 /** `Nov 21, 2026, 16:45:03 UTC`, in the zone of the person who looks. */
 export function exact(time: number): string {
-  return EXACT.format(time * 1000);
+  return iso(time) === null ? beyond(time) : EXACT.format(time * 1000);
 }
 
 /** `16:45:03` today, `20 Nov 16:45` this year, `2025-11-20 16:45` before. */
 export function short(time: number, at: number = Date.now() / 1000): string {
+  if (iso(time) === null) return beyond(time);
   const when = new Date(time * 1000);
   const today = new Date(at * 1000);
   const clock = `${two(when.getHours())}:${two(when.getMinutes())}`;

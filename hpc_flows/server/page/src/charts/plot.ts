@@ -1,5 +1,6 @@
 /** What the charts share: uPlot in the page's colours, as wide as its place, drawn anew by theme. */
 
+import { iso } from "../moments";
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
@@ -71,6 +72,7 @@ export function timeTicks(splits: number[]): string[] {
   const step = splits.length > 1 ? (splits[1] ?? 0) - (splits[0] ?? 0) : 60;
   let day = "";
   return splits.map((seconds) => {
+    if (iso(seconds) === null) return "";
     const when = new Date(seconds * 1000);
     const today = DAYS.format(when);
     const isNew = today !== day;

@@ -1,12 +1,13 @@
 /** Times in a page: short or relative, with the exact one as tooltip. */
 
 import { duration, exact, now, relative, short } from "../clock";
+import { iso } from "../moments";
 
 /** A time: `16:45:03`, or `3 min ago` with `ago`. Renders a dash for null. */
 export function Time({ at, ago = false }: { at: number | null | undefined; ago?: boolean }) {
   if (at === null || at === undefined) return <span class="faint">–</span>;
   return (
-    <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>
+    <time dateTime={iso(at) ?? undefined} title={exact(at)}>
       {ago ? <Ago at={at} /> : short(at)}
     </time>
   );

@@ -3,6 +3,7 @@ import { inline, parse, safeLink } from "./artifacts/markdown";
 import { pieces, stripped } from "./logs/ansi";
 import { highlighted } from "./logs/search";
 import { duration, plainDuration } from "../durations";
+import { beyond, iso } from "../moments";
 import { advice, useOf } from "./task/advice";
 import { bytes } from "./text";
 
@@ -88,5 +89,13 @@ describe("figures", () => {
   it("that were asked for are round", () => {
     expect([300, 5400, 72_000, 172_800].map(plainDuration)).toEqual(["5 min", "1 h 30 min", "20 h", "2 d"]);
     expect([64 * 2 ** 20, 1.5 * 2 ** 30].map(bytes)).toEqual(["64 MiB", "1.5 GiB"]);
+  });
+});
+
+describe("a moment that no calendar has", () => {
+  it("is no reason to show nothing at all", () => {
+    expect(iso(0)).toBe("1970-01-01T00:00:00.000Z");
+    for (const odd of [8.65e12, -8.65e12, 1.7e18, 1e300, -1.7e308]) expect(iso(odd)).toBe(null);
+    expect(beyond(1.7e18)).toBe("1.70000e+18 s since 1970");
   });
 });

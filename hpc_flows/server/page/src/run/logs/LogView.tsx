@@ -4,6 +4,7 @@ import { effect } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { asSentence, get } from "../../api/client";
 import { changes, versions } from "../../api/live";
+import { beyond, iso } from "../../moments";
 import type { Query } from "../../routing/route";
 import { taskRunHref } from "../places";
 import type { LogRecord, LogsAnswer } from "../shapes";
@@ -99,7 +100,7 @@ const Line = memo(function Line({ record, search, name }: LineProps) {
   const isOutput = record.logger === "hpc_flows.task_runs.output";
   return (
     <div class={`log-line l-${level.toLowerCase()}${isOutput ? " output" : ""}`}>
-      <time dateTime={time.toISOString()} title={time.toLocaleString()}>{clockOf(time)}</time>
+      <time dateTime={iso(record.t) ?? undefined} title={time.toLocaleString()}>{clockOf(time) ?? beyond(record.t)}</time>
       <span class="log-level">{isOutput ? "output" : level.toLowerCase()}</span>
       {name !== null &&
         (record.task_run === null ? (
@@ -112,7 +113,8 @@ const Line = memo(function Line({ record, search, name }: LineProps) {
   );
 });
 
-function clockOf(time: Date): string {
+function clockOf(time: Date): string | null {
+  if (Number.isNaN(time.getTime())) return null;
   const text = `${time.toTimeString().slice(0, 8)}.${String(time.getMilliseconds()).padStart(3, "0")}`;
   return time.toDateString() === new Date().toDateString() ? text : `${time.getMonth() + 1}-${time.getDate()} ${text}`;
 }

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get } from "../../api/client";
 import { useLoad } from "../../api/load";
 import type { FlowRun, TaskRun } from "../../api/types";
+import { beyond, iso } from "../../moments";
 import { patch, type Query, route, setQuery } from "../../routing/route";
 import { isFinal } from "../../states";
 import { Command } from "../../parts/command";
@@ -129,7 +130,7 @@ async function fetchAll(filter: Query, stop: AbortSignal, tell: (n: number) => v
     const query: Query = { ...filter, order: "asc", after, limit: PAGE };
     const found: LogsAnswer = await get<LogsAnswer>("logs", query, stop);
     for (const record of found.items) {
-      const when = new Date(record.t * 1000).toISOString();
+      const when = iso(record.t) ?? beyond(record.t);
       const who = record.task_run_name || record.task_run || "-";
       lines.push(`${when} ${levelName(record.level).padEnd(8)} ${who} ${stripped(record.message)}\n`);
     }
