@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -21,6 +22,12 @@ def _alarm_is_heard_again() -> Any:
     yield
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARM)
     assert signal.getsignal(signal.SIGALRM) is before
+
+
+def _alarm_main() -> str:
+    """Send this thread an alarm; another one, left by some test, would take the timer's for it."""
+    signal.pthread_kill(get_ident(), signal.SIGALRM)
+    return "value"
 
 
 def _until_the_alarm_is_due() -> str:
@@ -42,8 +49,7 @@ def test_an_alarm_that_comes_when_the_call_has_ended_does_not_stop_what_follows(
 
     def work() -> str:
         signal.pthread_sigmask(signal.SIG_BLOCK, ALARM)
-        set_timer(signal.ITIMER_REAL, 0.001)
-        return _until_the_alarm_is_due()
+        return _alarm_main()
 
     monkeypatch.setattr(signal, "setitimer", hearing)
     assert call_within(60.0, work, (), {}) == "value"
@@ -68,20 +74,25 @@ def test_an_alarm_that_comes_before_the_call_has_begun_is_its_time_limit(
 def test_an_alarm_that_comes_when_a_coroutine_has_ended_does_not_cancel_what_follows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    leave = asyncio.Timeout.__aexit__
+    leave, set_timer = asyncio.Timeout.__aexit__, signal.setitimer
+
+    def due(which: int, seconds: float, again: float = 0.0) -> tuple[float, float]:
+        return set_timer(which, 0 if 0 < seconds < 1 else seconds, again)
 
     async def hearing(limit: asyncio.Timeout, *error: Any) -> bool | None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARM)
         return await leave(limit, *error)
 
     async def work() -> str:
-        return _until_the_alarm_is_due()
+        time.sleep(0.1)  # noqa: ASYNC251 - computes on beyond its deadline
+        return _alarm_main()
 
     async def main() -> list[Any]:
         signal.pthread_sigmask(signal.SIG_BLOCK, ALARM)
         value = await await_within(0.001, work())
         return [value, await asyncio.sleep(0.01, "not cancelled")]
 
+    monkeypatch.setattr(signal, "setitimer", due)
     monkeypatch.setattr(asyncio.Timeout, "__aexit__", hearing)
     assert asyncio.run(main()) == ["value", "not cancelled"]
 
