@@ -121,7 +121,17 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     _open_closed_streams()
     _print_anything()
-    sys.exit(invoke(sys.argv[1:] if args is None else args))
+    status = invoke(sys.argv[1:] if args is None else args)
+    _forget_unwritable()
+    sys.exit(status)
+
+
+def _forget_unwritable() -> None:
+    """Lead stderr to nowhere if it cannot be written: Python would end with 120 at its last try."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _open_closed_streams() -> None:

@@ -186,7 +186,10 @@ def test_a_full_disk_under_stderr_changes_no_exit_status(
     )
     command = [sys.executable, "-m", "hpc_flows", *words.split()]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stderr=full, cwd=tmp_path, timeout=60, check=False)
+        buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # as users have it
+        done = subprocess.run(
+            command, stderr=full, cwd=tmp_path, env=buffered, timeout=60, check=False
+        )
     assert done.returncode == status
 
 
