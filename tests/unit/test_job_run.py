@@ -297,7 +297,7 @@ def test_a_request_to_end_is_noted_and_claims_no_state() -> None:
     process = node.start()
     until(lambda: node.events("state"))
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)  # a signal right before the sleep does not end that
     assert process.returncode == -signal.SIGTERM
     (word,) = node.events("job-status")
     assert (word.data["phase"], word.data["raw"]) == ("ending", "SIGTERM")
