@@ -115,8 +115,11 @@ class ParamikoLink:
             except SshError as error:
                 self._refusal = error
                 return
-            with channel:
-                _carry(local, channel)
+            try:
+                with channel:
+                    _carry(local, channel)
+            except EOFError:  # the connection has gone, and the channel with it
+                return
 
 
 class _Pulse:
