@@ -8,7 +8,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -17,6 +18,7 @@ from hpc_flows.reporting.login import SinkThread
 from hpc_flows.reporting.opening import Configured
 from hpc_flows.transports.openssh_client import OpenSshClient
 from hpc_flows.transports.openssh_connection import LentConnection
+from hpc_flows.transports.paramiko.tunnel import ParamikoLink, _Pulse
 from hpc_flows.transports.ssh_destination import Destination, unix_target
 from hpc_flows.transports.ssh_door import Door
 from hpc_flows.transports.ssh_trouble import SshError
@@ -174,3 +176,45 @@ def test_a_sink_that_cannot_be_made_at_all_is_a_problem_that_is_told() -> None:
     thread.end()
     thread.join(150)
     assert "Resource temporarily unavailable" in thread.problem
+
+
+class GoneChannel:
+    """A channel of paramiko's whose connection goes before it is closed."""
+
+    transport = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raise EOFError  # as `paramiko.Channel.close` does when its message cannot be sent
+
+    def recv(self, _: int) -> bytes:
+        return b""
+
+    def shutdown_write(self) -> None:
+        raise EOFError
+
+
+def test_a_request_ends_in_peace_with_the_connection_that_carried_it() -> None:
+    link: Any = SimpleNamespace(_target=None, _options=SimpleNamespace(connect_timeout=1.0))
+    transport = SimpleNamespace(open_target=lambda *_: GoneChannel())
+    link._connection = SimpleNamespace(transport=transport, host="login")
+    here, there = socket.socketpair()
+    with here:
+        there.close()
+        ParamikoLink._serve(link, here)
+        assert here.fileno() == -1
+
+
+def test_the_pulse_ends_in_peace_with_the_connection_that_it_felt() -> None:
+    asked = []
+
+    def gone(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise EOFError
+
+    transport = SimpleNamespace(is_active=lambda: True, global_request=gone)
+    pulse: Any = SimpleNamespace(_connection=SimpleNamespace(transport=transport))
+    _Pulse._beat(pulse)
+    assert asked == [1]

@@ -147,8 +147,10 @@ class _Pulse:
         transport = self._connection.transport
         while transport.is_active():
             self._asked = time.monotonic()
-            # Any answer will do, and a refusal is one.
-            transport.global_request("keepalive@openssh.com", wait=True)
+            try:  # any answer will do, and a refusal is one
+                transport.global_request("keepalive@openssh.com", wait=True)
+            except EOFError:  # the connection has gone, which others tell
+                return
             self._asked = None
             time.sleep(self._interval)
 
