@@ -83,6 +83,8 @@ def test_one_cancelled_element_of_an_array_leaves_the_others_alone(
     token = next(home.glob("runs/*/jobs/*")).name
     array = command("squeue", "-h", "-n", token, "-o", "%F").split()[0]
     command("scancel", f"{array}_1")
+    # It hears of that later than scancel ends, and could complete in between.
+    wait_for(lambda: "1" not in command("squeue", "-hr", "-n", token, "-o", "%K").split())
     word.touch()
     states = flight.land()
     assert [state.name for state in states] == ["Completed", "CancelledByScheduler", "Completed"]
