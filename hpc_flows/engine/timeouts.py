@@ -66,7 +66,7 @@ def _with_alarm(
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> Any:
-    outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
+    outer_left, outer_again = signal.getitimer(signal.ITIMER_REAL)
     if outer_left and outer_left <= seconds:
         return fn(*args, **kwargs)  # the time of an enclosing call is over before ours
     mine, is_over = Stopped(seconds), False
@@ -92,7 +92,7 @@ def _with_alarm(
         signal.signal(signal.SIGALRM, before)
         if outer_left:
             left = outer_left - (monotonic() - started)
-            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6), _AGAIN)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6), outer_again)
 
 
 class _SideCall:
@@ -226,7 +226,7 @@ class _LoopAlarm:
         self._signal = signal
         self._watched: list[_Watched] = []
         self._began = monotonic()
-        self._outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
+        self._outer_left, self._outer_again = signal.getitimer(signal.ITIMER_REAL)
         self._before = signal.signal(signal.SIGALRM, self)
 
     def add(self, watched: _Watched) -> None:
@@ -248,14 +248,15 @@ class _LoopAlarm:
             self._signal.setitimer(timer, max(first - monotonic(), 1e-6))
             return
         self._signal.signal(self._signal.SIGALRM, self._before)
-        self._signal.setitimer(timer, 0 if outer is None else max(outer - monotonic(), 1e-6))
+        left = 0.0 if outer is None else max(outer - monotonic(), 1e-6)
+        self._signal.setitimer(timer, left, self._outer_again)
 
     def __call__(self, number: int, frame: Any) -> None:
         import asyncio  # noqa: PLC0415 - loaded already: it is running
 
         now = monotonic()
         if self._outer_left and self._began + self._outer_left <= now and callable(self._before):
-            self._outer_left = 0.0
+            self._outer_left = now - self._began + self._outer_again if self._outer_again else 0.0
             self._before(number, frame)
         due = [watched for watched in self._watched if watched.deadline <= now]
         self._watched = [watched for watched in self._watched if watched not in due]

@@ -125,3 +125,25 @@ def test_an_alarm_that_was_heard_does_not_strike_what_the_call_does_at_its_end(
     with pytest.raises(DeadlineReached):
         call_within(0.01, work, (), {})
     assert ended == ["in order"]
+
+
+@pytest.fixture
+def timer() -> Any:
+    """Take the timer of this process for the test, and put back whose it was."""
+    before, handler = signal.setitimer(signal.ITIMER_REAL, 0), signal.getsignal(signal.SIGALRM)
+    yield
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+@pytest.mark.usefixtures("timer")
+@pytest.mark.parametrize("again", [0.0, 300.0])
+def test_a_timer_of_somebody_else_is_given_back_as_it_was(again: float) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    signal.setitimer(signal.ITIMER_REAL, 500.0, again)
+    call_within(60.0, lambda: None, (), {})
+    assert signal.getitimer(signal.ITIMER_REAL) == (pytest.approx(500.0, abs=499.0), again)
+    asyncio.run(await_within(60.0, work()))
+    assert signal.getitimer(signal.ITIMER_REAL) == (pytest.approx(500.0, abs=499.0), again)
