@@ -84,7 +84,11 @@ class TaskCall:
             if self.was_ended or self.future.done():
                 return
             self.was_ended = True
-        self.context.root.record("task", self.run, state)
+        try:
+            self.context.root.record("task", self.run, state)
+        except BaseException:  # a full disk, say: whoever tries next may end it
+            self.was_ended = False
+            raise
         inner = self.context.for_task(self.task, self.run)
         run_log(inner, level, f"Finished in state {state!r}")
         self.future.resolve(state)

@@ -21,7 +21,7 @@ from hpc_flows.exceptions import (
 )
 from hpc_flows.jobs import access
 from hpc_flows.schedulers.base import Ending
-from hpc_flows.states import StateType
+from hpc_flows.states import Cancelled, StateType
 from hpc_flows.task_runners import cluster as module
 from hpc_flows.task_runners.cluster import ClusterTaskRunner, SlurmTaskRunner
 from hpc_flows.transactions import transaction
@@ -184,6 +184,23 @@ def test_a_journal_that_takes_nothing_does_not_keep_jobs_from_being_cancelled(
     started.runner.cancel(None, "stop")
     assert started.scheduler.cancelled == list(started.scheduler.specs)
     assert call.future.state.is_cancelled()
+
+
+def test_an_end_that_could_not_be_recorded_can_be_recorded_later(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (call,) = started.submit(1)
+
+    def full(*_: Any) -> int:
+        raise JournalError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(started.tracker().root.journal, "write_texts", full)
+        with pytest.raises(JournalError, match="the disk is full"):
+            call.end(Cancelled("first"))
+    assert not call.future.done()
+    call.end(Cancelled("second"))
+    assert call.future.state.message == "second"
 
 
 def test_a_job_of_another_name_under_our_id_is_not_cancelled(started: Started) -> None:
