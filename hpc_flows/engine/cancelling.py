@@ -112,7 +112,7 @@ class Heard:
 
 def _is_in_coroutine(frame: FrameType | None) -> bool:
     """Tell whether a coroutine that is none of asyncio's runs in `frame`, or has called it."""
-    home = os.path.dirname(sys.modules["asyncio"].__file__ or "")
+    home = os.path.join(os.path.dirname(sys.modules["asyncio"].__file__ or ""), "")
     while frame is not None and not frame.f_code.co_filename.startswith(home):
         if frame.f_code.co_flags & _COROUTINE:
             return True
