@@ -320,8 +320,9 @@ def test_the_history_keeps_what_has_ended(bench: Bench) -> None:
         with pytest.raises(AccountingUnavailable):
             bench.scheduler.history([job])
         return
-    # Accounting may hear of a job's end before it has the name.
-    status = bench.recorded(job, lambda found: all_ended(found) and bool(found[job].name))[job]
+    # Accounting may hear of a job's end before it has the name, and of its state before its times.
+    told = bench.recorded(job, lambda found: all_told(found) and bool(found[job].name))
+    status = told[job]
     assert (status.name, status.ending, status.exit_code) == (token, Ending.FAILED, 7)
     assert status.source == "history"
     assert status.elapsed is not None
@@ -341,12 +342,21 @@ def test_the_history_keeps_elements_apart_and_says_who_cancelled(bench: Bench) -
         with pytest.raises(AccountingUnavailable):
             bench.scheduler.history([f"{job}_1"])
         return
-    found = bench.recorded(job, lambda found: len(found) == 3 and all_ended(found))
+    found = bench.recorded(job, lambda found: len(found) == 3 and all_told(found))
     assert found[f"{job}_0"].ending is Ending.COMPLETED
     cancelled = found[f"{job}_1"]
     assert (cancelled.ending, cancelled.raw) == (Ending.CANCELLED, "CANCELLED")
     assert cancelled.cancelled_by == os.getuid()
     assert list(bench.scheduler.history([f"{job}_1"])) == [f"{job}_1"]
+
+
+def all_told(found: dict[str, JobStatus]) -> bool:
+    """Tell whether the whole end is recorded: at first a job's state may be there alone."""
+    return all_ended(found) and all(
+        status.ended is not None
+        and (status.ending is not Ending.CANCELLED or status.cancelled_by is not None)
+        for status in found.values()
+    )
 
 
 def all_running_or_ended(found: dict[str, JobStatus]) -> bool:

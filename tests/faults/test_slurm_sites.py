@@ -78,7 +78,7 @@ def use_up_ids_until(wanted: str) -> None:
     """Submit jobs of nobody's until one of them has got this id."""
 
     def strange_job() -> bool:
-        argv = ["sbatch", "--parsable", "-J", "stranger", "-o", "/dev/null", "--wrap", "sleep 60"]
+        argv = ["sbatch", "--parsable", "-J", "stranger", "-o", "/dev/null", "--wrap", "sleep 600"]
         done = subprocess.run(
             argv,
             capture_output=True,
