@@ -85,7 +85,7 @@ class Site:
         asked.add_header("Content-Type", "application/json")
         for name, value in headers.items():
             asked.add_header(name.replace("_", "-"), value)
-        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(asked, timeout=150) as answer:  # noqa: S310 - the same
             text = answer.read()
         return json.loads(text) if text else None
 

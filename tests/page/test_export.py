@@ -42,7 +42,7 @@ def _fetched(url: str, token: str, run: str) -> bytes:
     address = f"{url}/api/v1/flow-runs/{run}/export"
     asked = urllib.request.Request(address)  # noqa: S310 - our own server
     asked.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310 - the same
+    with urllib.request.urlopen(asked, timeout=150) as answer:  # noqa: S310 - the same
         return bytes(answer.read())
 
 
