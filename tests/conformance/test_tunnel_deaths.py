@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.services
 
-PATIENCE = 30.0
+PATIENCE = 150.0
 QUICK = Pace(first=0.1, longest=1.0, first_for_people=0.3, glance=0.05, probe=0.5)
 
 #: A driver with a tunnel, that says when it is up and then only waits.

@@ -71,14 +71,16 @@ def _started(body: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             ended.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, ended
 
 
 def _is_running(home: Path) -> bool:
-    runs = list((home / "runs").glob("*"))
-    return bool(runs) and any(run.state_type == "RUNNING" for run in _view(home).task_runs.values())
+    begun = list((home / "runs").glob("*/journal/*"))
+    return bool(begun) and any(
+        run.state_type == "RUNNING" for run in _view(home).task_runs.values()
+    )
 
 
 @pytest.mark.parametrize("way", ["map", "call"])

@@ -66,7 +66,7 @@ def _answer(link: socket.socket) -> None:
             return
 
 
-def ask(path: str, words: str = "ping 1", seconds: float = 3.0) -> bytes:
+def ask(path: str, words: str = "ping 1", seconds: float = 30.0) -> bytes:
     """Send a line over a Unix socket and return the line that comes back."""
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(seconds)
@@ -89,7 +89,7 @@ def received_until_it_broke(link: socket.socket) -> int:
     return got
 
 
-def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+def until(what: Callable[[], object], seconds: float = 150.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "not within the time"

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Seconds that anything may take on a busy machine.
+PATIENCE = 150.0
+
+
 def folder(home: Path) -> Path:
     """Return the folder of the only run."""
     (folder,) = (home / "runs").iterdir()
@@ -38,7 +42,7 @@ def names(run: Any) -> list[str]:
     return [name for _, _, name in run.history]
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -47,8 +51,9 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def is_paused(home: Path) -> bool:
-    """Tell whether the run is paused."""
-    return summarise(str(folder(home))).state_type == "PAUSED"
+    """Tell whether the run, which may not have begun yet, is paused."""
+    begun = list((home / "runs").glob("*/journal/*"))
+    return bool(begun) and summarise(str(folder(home))).state_type == "PAUSED"
 
 
 def ask(home: Path, action: Any, **more: Any) -> None:
@@ -62,7 +67,7 @@ class Background:
     def __init__(self, body: Callable[[], Any]) -> None:
         self.value: Any = None
         self._body = body
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -73,7 +78,7 @@ class Background:
 
     def end(self) -> Any:
         """Wait for its end; return its value or what it raised."""
-        self._thread.join(60)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         return self.value
 

@@ -173,7 +173,7 @@ def test_a_process_that_got_the_drivers_number_is_not_signalled(
     use(monkeypatch)
     assert invoke(["runs", "cancel", "latest"]) == 0
     assert bystander.poll() is None
-    bystander.communicate(b"\n", timeout=30)
+    bystander.communicate(b"\n", timeout=150)
     assert bystander.returncode == 0
 
 

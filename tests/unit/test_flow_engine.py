@@ -414,7 +414,7 @@ def test_neither_the_flow_nor_the_programs_exit_waits_for_a_thread_that_was_writ
         "import time\n"
         "from hpc_flows import flow, task\n"
         "@task(timeout_seconds=0.2)\n"
-        "def work(): time.sleep(60)\n"
+        "def work(): time.sleep(600)\n"
         "@flow\n"
         "def main(): return work.submit().state.name, work.submit(return_state=True).name\n"
         "print(main())\n"
@@ -423,7 +423,7 @@ def test_neither_the_flow_nor_the_programs_exit_waits_for_a_thread_that_was_writ
         [sys.executable, str(program)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=150,
         check=True,
         env={**os.environ, "HPC_FLOWS_HOME": str(home)},
     )

@@ -60,7 +60,7 @@ def test_a_wait_ends_with_the_lock_or_with_its_time(locks: Any, key: str) -> Non
     waiter = threading.Thread(target=locks.wait_for_lock, args=(key,))
     waiter.start()
     locks.release_lock(key, "one")
-    waiter.join(timeout=30)
+    waiter.join(timeout=150)
     assert not waiter.is_alive()
 
 

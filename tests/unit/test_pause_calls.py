@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from paused_runs import Background, folder, is_paused, names, root, step, until, view
+from paused_runs import PATIENCE, Background, folder, is_paused, names, root, step, until, view
 
 from hpc_flows import flow, pause_flow_run, resume_flow_run, suspend_flow_run, task
 from hpc_flows.engine import cancelling
@@ -115,7 +115,7 @@ def test_a_paused_subflow_does_not_hold_its_siblings(home: Path, steps: list[int
         return [first.result(), value]
 
     running = Background(main)
-    assert done.wait(30)
+    assert done.wait(PATIENCE)
     assert not is_paused(home)
     resume_flow_run(folder(home).name)
     assert running.end() == [1, 2]
@@ -133,7 +133,7 @@ def test_a_pause_with_a_key_is_made_once_however_often_the_flow_is_tried(home: P
         return len(tries)
 
     running = Background(main)
-    until(lambda: bool((home / "runs").exists() and is_paused(home)))
+    until(lambda: is_paused(home))
     resume_flow_run(folder(home).name)
     assert running.end() == 2
     assert names(root(view(home))).count("Paused") == 1

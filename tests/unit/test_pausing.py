@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from paused_runs import Background, ask, folder, is_paused, names, root, step, until, view
+from paused_runs import PATIENCE, Background, ask, folder, is_paused, names, root, step, until, view
 
 from hpc_flows import flow, pause_flow_run, task
 from hpc_flows.context import current
@@ -34,7 +34,7 @@ def steps() -> list[int]:
 def _paused_after(home: Path, body: Callable[[], Any], begun: threading.Event) -> Background:
     """Start a flow and ask it to pause once it says so; return when it is paused."""
     running = Background(body)
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     ask(home, "pause", by="ada")
     until(lambda: is_paused(home))
     return running
@@ -48,7 +48,7 @@ def test_no_task_run_begins_while_the_run_is_paused(home: Path, steps: list[int]
     def main() -> int:
         step(0, steps)
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         if way == "call":
             return step(1, steps)
         if way == "submit":
@@ -74,7 +74,7 @@ def test_what_runs_goes_on_to_its_end_while_the_run_is_paused(home: Path) -> Non
     @task
     def long() -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         ended.set()
 
     @flow
@@ -83,7 +83,7 @@ def test_what_runs_goes_on_to_its_end_while_the_run_is_paused(home: Path) -> Non
 
     running = _paused_after(home, main, begun)
     go.set()
-    assert ended.wait(30)
+    assert ended.wait(PATIENCE)
     assert running.end() is None
     assert root(view(home)).state_name == "Completed"
 
@@ -97,7 +97,7 @@ def test_calls_that_wait_in_a_pool_do_not_begin_either(
     @task
     def long() -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
 
     @flow
     def main() -> list[int]:
@@ -122,7 +122,7 @@ def test_a_retry_waits_too(home: Path) -> None:
     def shaky() -> int:
         tries.append(1)
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         if len(tries) == 1:
             raise OSError("not yet")
         return len(tries)
@@ -151,7 +151,7 @@ def test_worker_processes_are_given_nothing_while_the_run_is_paused(home: Path) 
     def main() -> int:
         square.map(range(200)).result()  # quick calls, that go several at once from now on
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         return sum(square.map(range(50)).result())
 
     running = _paused_after(home, main, begun)
@@ -172,7 +172,7 @@ def test_a_subflow_does_not_begin_and_a_running_one_is_paused_too(
     def inner(number: int) -> int:
         if number == 0:
             begun.set()
-            assert go.wait(30)
+            assert go.wait(PATIENCE)
         return step(number, steps)
 
     @flow
@@ -234,7 +234,7 @@ def test_a_paused_run_can_be_cancelled(home: Path, steps: list[int], way: str) -
     @flow
     def main() -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         if way == "call":
             step(1, steps)
         elif way == "map":
@@ -259,10 +259,10 @@ def test_a_request_that_a_person_made_with_touch_is_understood(home: Path) -> No
     @flow
     def main() -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
 
     running = Background(main)
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     control = folder(home) / "control"
     (control / "pause").touch()
     until(lambda: is_paused(home))
@@ -279,7 +279,7 @@ def test_of_a_pause_and_a_resumption_that_come_together_the_later_counts(home: P
     @flow
     def main() -> str:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         context: Any = current()
         ask_run(context.root.run_dir, "resume", "first")
         time.sleep(0.02)
@@ -290,7 +290,7 @@ def test_of_a_pause_and_a_resumption_that_come_together_the_later_counts(home: P
         return "ok"
 
     running = Background(main)
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     go.set()
     assert running.end() == "ok"
 
@@ -327,7 +327,7 @@ def test_a_subflow_alone_is_paused_by_its_id_and_one_that_is_not_there_changes_n
     @flow
     def inner() -> int:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         return step(1, steps)
 
     @task
@@ -337,11 +337,11 @@ def test_a_subflow_alone_is_paused_by_its_id_and_one_that_is_not_there_changes_n
     @flow
     def outer() -> list[int]:
         first = in_thread.submit()
-        assert go.wait(30)
+        assert go.wait(PATIENCE)
         return [step(0, steps), first.result()]
 
     running = Background(outer)
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     seen = view(home)
     (subflow,) = set(seen.flow_runs) - {seen.run_id}
     ask(home, "pause", flow_run="nobody")

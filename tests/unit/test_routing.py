@@ -331,7 +331,7 @@ def test_a_task_that_waits_lends_its_share_to_those_it_waits_for() -> None:
 
     @task(resources={"cpus": 4})
     def parent() -> Any:
-        return leaf.map([1, 2]).result(timeout=30), leaf(3)
+        return leaf.map([1, 2]).result(timeout=150), leaf(3)
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
     def main() -> Any:

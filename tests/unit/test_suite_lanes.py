@@ -78,4 +78,4 @@ def test_a_pass_is_ended_when_the_run_is_given_up(tmp_path: Path) -> None:
         argv = [sys.executable, "-c", "import time; time.sleep(60)"]
         passing = Passing("long", subprocess.Popen(argv, stdout=out), log)
     passing.end()
-    assert passing.process.wait(5) != 0
+    assert passing.process.wait(50) != 0

@@ -107,7 +107,7 @@ def test_a_task_that_returns_futures_does_not_block_a_small_pool() -> None:
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
     def main() -> Any:
-        return outer.submit().result(timeout=30)
+        return outer.submit().result(timeout=150)
 
     assert main() == [1, 2]
 
