@@ -112,9 +112,9 @@ def _until(condition: Callable[[], bool], seconds: float = 150.0) -> None:
         time.sleep(0.1)
 
 
-def _waits(shell: Shell) -> bool:
-    """Tell whether the study is at the point where it waits for the file."""
-    rows = shell.run("task-run", "ls", "--task", "wait_for", "--json", "--local")
+def _waits(shell: Shell, *, local: bool = True) -> bool:
+    """Tell whether the study is, as far as is known there, where it waits for the file."""
+    rows = shell.run("task-run", "ls", "--task", "wait_for", "--json", *["--local"] * local)
     return '"RUNNING"' in rows.stdout
 
 
@@ -281,7 +281,7 @@ def test_a_watched_run_ends_the_watch_with_its_status(
 ) -> None:
     who: Shell = request.getfixturevalue("far") if through_server else shell
     _drive(shell)
-    _until(lambda: _waits(shell) and (not through_server or _state(who) == "Running"))
+    _until(lambda: _waits(who, local=not through_server))
     watching = who.start("watch", "latest")
     assert watching.stdout is not None
     first = watching.stdout.readline()
