@@ -15,19 +15,20 @@ from hpc_flows.cli.runs import RunName, folder_of
 from hpc_flows.cli.terminal import count, duration
 from hpc_flows.clusters import Cluster
 from hpc_flows.engine.requests import ask
-from hpc_flows.exceptions import HpcFlowsError
+from hpc_flows.exceptions import HpcFlowsError, SchedulerError
 from hpc_flows.jobs.evidence import CLOCK_SKEW
 from hpc_flows.journal.index import summarise
 from hpc_flows.journal.writer import JournalWriter
 from hpc_flows.schedulers.base import Phase
 from hpc_flows.schedulers.opening import open_scheduler
+from hpc_flows.task_runners.cluster import PAUSE, TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hpc_flows.journal.index import RunSummary
     from hpc_flows.journal.replay import JobView, RunView
-    from hpc_flows.schedulers.base import Scheduler
+    from hpc_flows.schedulers.base import JobStatus, Scheduler
 
 #: Seconds between two looks at whether the run has ended.
 _PERIOD = 0.25
@@ -153,25 +154,40 @@ def _may_live(job: JobView, view: RunView) -> bool:
 def cancel_jobs(scheduler: Scheduler, jobs: Iterable[JobView]) -> list[str]:
     """Cancel what lives of some submissions, and return the ids.
 
-    One question finds all of them, one call cancels them, whatever their number.
+    One question finds all of them, one call cancels them, whatever their number, and one more
+    question tells whether it has.
 
     Only jobs that have our token as their name are touched: the scheduler may have given an id to
     somebody else's job since.
 
     Raises:
         SchedulerUnavailable: the scheduler cannot be asked.
+        SchedulerError: it still has some of them after as many calls as a driver makes.
     """
     wanted = list(jobs)
     times = (job.intended for job in wanted if job.intended is not None)
     # Ours, by the driver's clock, and compared with the scheduler's.
     since = min((time_ - CLOCK_SKEW for time_ in times), default=None)
     found = scheduler.find([job.token for job in wanted], since=since) if wanted else []
-    living = dict.fromkeys(
-        status.job.partition("_")[0] for status in found if status.phase is not Phase.ENDED
-    )
+    cancelled = _ids(found, but=(Phase.ENDED,))
+    living = cancelled
+    for attempt in range(TRIES):
+        if not living:
+            return cancelled
+        scheduler.cancel(living)
+        time.sleep(PAUSE * (attempt + 1))
+        tokens = {job.token for job in wanted}
+        asked = scheduler.poll(living).values()
+        ours = [status for status in asked if status.name in tokens]
+        living = _ids(ours, but=(Phase.ENDED, Phase.ENDING))
     if living:
-        scheduler.cancel(list(living))
-    return list(living)
+        raise SchedulerError(f"After {TRIES} commands still in the queue: {', '.join(living)}.")
+    return cancelled
+
+
+def _ids(found: Iterable[JobStatus], but: tuple[Phase, ...]) -> list[str]:
+    """Return the ids of jobs, an array's for its elements, which are in no phase of `but`."""
+    return list(dict.fromkeys(s.job.partition("_")[0] for s in found if s.phase not in but))
 
 
 def _close_run(folder: str, view: RunView, cancelled: list[str], reason: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cli_runs import START, WrittenRun, census_run
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 class FakeScheduler:
     """Knows some jobs by token, and remembers what it was asked to cancel."""
 
-    def __init__(self, *jobs: JobStatus, error: Exception | None = None) -> None:
+    def __init__(self, *jobs: JobStatus, error: Exception | None = None, deaf: int = 0) -> None:
         self.jobs = jobs
         self.error = error
+        self.deaf = deaf  #: So many commands change nothing.
         self.cancelled: list[list[str]] = []
         self.asked: list[list[str]] = []
 
@@ -45,6 +47,12 @@ class FakeScheduler:
 
     def cancel(self, ids: Sequence[str], *, token: str | None = None) -> None:
         self.cancelled.append(list(ids))
+
+    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+        """Return the jobs of some ids, which have ended once a command was heard."""
+        named = [job for job in self.jobs if job.job.partition("_")[0] in ids]
+        heard = len(self.cancelled) > self.deaf
+        return {job.job: replace(job, phase=Phase.ENDED) if heard else job for job in named}
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *jobs: JobStatus, **more: Any) -> FakeScheduler:
@@ -113,6 +121,35 @@ def test_a_submission_without_an_answer_is_looked_up_by_its_token(
     scheduler = use(monkeypatch, element("99", Phase.QUEUED))
     assert invoke(["runs", "cancel", "latest"]) == 0
     assert scheduler.cancelled == [["99"]]
+
+
+def test_a_command_that_has_changed_nothing_is_given_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = WrittenRun(home)
+    run.task_run(0, "t-0", "train")
+    run.job(1, "hf-8c3f-1", "99", ["t-0"])
+    stranger = element("98", token="of-somebody-else")
+    scheduler = use(monkeypatch, element("99"), stranger, deaf=1)
+    assert invoke(["runs", "cancel", "latest"]) == 0
+    assert scheduler.cancelled == [["99"]] * 2
+    assert summarise(run.folder).state_name == "Cancelled"
+
+
+def test_jobs_that_no_command_ends_are_told_and_not_called_cancelled(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    run = WrittenRun(home)
+    run.task_run(0, "t-0", "train")
+    run.job(1, "hf-8c3f-1", "99", ["t-0"])
+    scheduler = use(monkeypatch, element("99_0"), element("99_1"), deaf=100)
+    assert invoke(["runs", "cancel", "latest"]) == 1
+    told = capsys.readouterr()
+    assert "not cancelled: After 3 commands still in the queue: 99." in told.err
+    assert "hf-8c3f-1" in told.err
+    assert "Cancelled" not in told.out
+    assert scheduler.cancelled == [["99"]] * 3
+    assert summarise(run.folder).ended is None
 
 
 def test_a_scheduler_that_cannot_be_asked_leaves_the_run_as_it_is(
