@@ -128,8 +128,12 @@ def _cancel_jobs(folder: str, about: RunSummary, reason: str) -> int:
             cancelled += cancel_jobs(open_scheduler(Cluster.load(name)), jobs)
         except HpcFlowsError as error:
             failed = True
-            tokens = ", ".join(job.token for job in jobs)
-            click.echo(f"{name}: not cancelled: {error} The jobs are named {tokens}.", err=True)
+            tokens = ",".join(job.token for job in jobs)
+            click.echo(
+                f"{name}: not cancelled: {error} Try again later, or by hand: "
+                f"scancel --name={tokens}",
+                err=True,
+            )
     if failed:
         return 1
     _close_run(folder, view, cancelled, reason)
@@ -171,14 +175,13 @@ def cancel_jobs(scheduler: Scheduler, jobs: Iterable[JobView]) -> list[str]:
     found = scheduler.find([job.token for job in wanted], since=since) if wanted else []
     cancelled = _ids(found, but=(Phase.ENDED,))
     living = cancelled
+    tokens = {job.token for job in wanted}
     for attempt in range(TRIES):
         if not living:
             return cancelled
         scheduler.cancel(living)
         time.sleep(PAUSE * (attempt + 1))
-        tokens = {job.token for job in wanted}
-        asked = scheduler.poll(living).values()
-        ours = [status for status in asked if status.name in tokens]
+        ours = [status for status in scheduler.poll(living).values() if status.name in tokens]
         living = _ids(ours, but=(Phase.ENDED, Phase.ENDING))
     if living:
         raise SchedulerError(f"After {TRIES} commands still in the queue: {', '.join(living)}.")

@@ -146,7 +146,7 @@ def test_jobs_that_no_command_ends_are_told_and_not_called_cancelled(
     assert invoke(["runs", "cancel", "latest"]) == 1
     told = capsys.readouterr()
     assert "not cancelled: After 3 commands still in the queue: 99." in told.err
-    assert "hf-8c3f-1" in told.err
+    assert "scancel --name=hf-8c3f-1\n" in told.err
     assert "Cancelled" not in told.out
     assert scheduler.cancelled == [["99"]] * 3
     assert summarise(run.folder).ended is None
@@ -162,7 +162,7 @@ def test_a_scheduler_that_cannot_be_asked_leaves_the_run_as_it_is(
     assert invoke(["runs", "cancel", "latest"]) == 1
     told = capsys.readouterr().err
     assert "slurmctld is down." in told
-    assert "hf-8c3f-1" in told
+    assert "by hand: scancel --name=hf-8c3f-1\n" in told
     assert summarise(run.folder).ended is None
 
 
