@@ -65,6 +65,14 @@ def element(job: str, phase: Phase = Phase.RUNNING, token: str = "hf-8c3f-1") ->
     return JobStatus(job, token, phase, phase.name)
 
 
+def with_one_job(home: Path, job: str | None, **more: Any) -> WrittenRun:
+    """Write a run with one task run, whose submission has got this id."""
+    run = WrittenRun(home, **more)
+    run.task_run(0.3, "t-0", "train")
+    run.job(1, "hf-8c3f-1", job, ["t-0"])
+    return run
+
+
 def test_jobs_of_a_driver_that_is_gone_are_cancelled_with_one_call(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -86,9 +94,7 @@ def test_jobs_of_a_driver_that_is_gone_are_cancelled_with_one_call(
 def test_jobs_of_a_scheduler_whose_clock_is_behind_are_found(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = WrittenRun(home)
-    run.task_run(0.3, "t-0", "train")
-    run.job(1, "hf-8c3f-1", "351", ["t-0"])
+    with_one_job(home, "351")
     early = JobStatus("351", "hf-8c3f-1", Phase.RUNNING, "RUNNING", submitted=START - 60.0)
     scheduler = use(monkeypatch, early)
     assert invoke(["runs", "cancel", "merry-fox"]) == 0
@@ -115,9 +121,7 @@ def test_what_had_not_ended_is_cancelled_in_the_journal_and_the_rest_stays(
 def test_a_submission_without_an_answer_is_looked_up_by_its_token(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = WrittenRun(home)
-    run.task_run(0, "t-0", "train")
-    run.job(1, "hf-8c3f-1", None, ["t-0"])
+    with_one_job(home, None)
     scheduler = use(monkeypatch, element("99", Phase.QUEUED))
     assert invoke(["runs", "cancel", "latest"]) == 0
     assert scheduler.cancelled == [["99"]]
@@ -126,9 +130,7 @@ def test_a_submission_without_an_answer_is_looked_up_by_its_token(
 def test_a_command_that_has_changed_nothing_is_given_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = WrittenRun(home)
-    run.task_run(0, "t-0", "train")
-    run.job(1, "hf-8c3f-1", "99", ["t-0"])
+    run = with_one_job(home, "99")
     stranger = element("98", token="of-somebody-else")
     scheduler = use(monkeypatch, element("99"), stranger, deaf=1)
     assert invoke(["runs", "cancel", "latest"]) == 0
@@ -139,9 +141,7 @@ def test_a_command_that_has_changed_nothing_is_given_again(
 def test_jobs_that_no_command_ends_are_told_and_not_called_cancelled(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    run = WrittenRun(home)
-    run.task_run(0, "t-0", "train")
-    run.job(1, "hf-8c3f-1", "99", ["t-0"])
+    run = with_one_job(home, "99")
     scheduler = use(monkeypatch, element("99_0"), element("99_1"), deaf=100)
     assert invoke(["runs", "cancel", "latest"]) == 1
     told = capsys.readouterr()
@@ -155,9 +155,7 @@ def test_jobs_that_no_command_ends_are_told_and_not_called_cancelled(
 def test_a_scheduler_that_cannot_be_asked_leaves_the_run_as_it_is(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    run = WrittenRun(home)
-    run.task_run(0, "t-0", "train")
-    run.job(1, "hf-8c3f-1", "99", ["t-0"])
+    run = with_one_job(home, "99")
     use(monkeypatch, error=SchedulerUnavailable("slurmctld is down."))
     assert invoke(["runs", "cancel", "latest"]) == 1
     told = capsys.readouterr().err
@@ -193,9 +191,7 @@ def test_a_driver_on_another_machine_is_asked_through_the_runs_folder(
 def test_force_cancels_the_jobs_of_a_driver_on_another_machine(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = WrittenRun(home, host="login2")
-    run.task_run(0, "t-0", "train")
-    run.job(1, "hf-8c3f-1", "99", ["t-0"])
+    with_one_job(home, "99", host="login2")
     scheduler = use(monkeypatch, element("99"))
     assert invoke(["runs", "cancel", "latest", "--force"]) == 0
     assert scheduler.cancelled == [["99"]]
